@@ -1,0 +1,129 @@
+"""One exception tree, by audience. Every message says what happened and what to do next.
+
+FedwardError
+├── InputError                 a person wrote something we cannot use (exit code 2)
+│   ├── PlanError              the plan: which key, which line, what is allowed
+│   ├── LabelsError            the hospital's labels CSV
+│   └── SourceError            the folder of images to import
+├── StoreError                 the hospital's cohort store (exit code 3)
+│   ├── StoreExistsError       refuse to overwrite
+│   ├── StoreVersionError      written by another version of the format
+│   └── StoreCorruptError      a file is missing or its digest differs
+├── SiloError                  a silo cannot do what it was asked (exit code 4)
+│   ├── CohortError            the cohort does not fit the plan
+│   ├── NetworkError           the plan's network cannot be built or used
+│   ├── TrainingError          training diverged or failed
+│   ├── DeadlineError          the round's deadline passed before the silo was done
+│   └── GateError              something tried to leave the hospital that may not
+├── FederationError            the coordinator's job (exit code 5)
+│   ├── QuorumError            too few usable updates: the round failed
+│   ├── UpdateError            a silo's reply was refused, and why
+│   ├── JournalError           the durable state cannot be used
+│   └── TransportError         a message could not be exchanged
+├── MessageError               bytes that are not one of our messages (exit code 6)
+└── EvaluationError            numbers from which no honest figure follows (exit code 7)
+"""
+
+from __future__ import annotations
+
+
+class FedwardError(Exception):
+    """Root of every error fedward raises on purpose. `exit_code` is what the command line returns for it."""
+
+    exit_code = 1
+
+
+class InputError(FedwardError):
+    """A person wrote something we cannot use."""
+
+    exit_code = 2
+
+
+class PlanError(InputError):
+    """The plan is not valid; the message names each key, its line and what is allowed."""
+
+
+class LabelsError(InputError):
+    """The labels CSV cannot be used as it is."""
+
+
+class SourceError(InputError):
+    """The folder to import cannot be read or holds nothing to import."""
+
+
+class StoreError(FedwardError):
+    """The hospital's cohort store cannot be used."""
+
+    exit_code = 3
+
+
+class StoreExistsError(StoreError):
+    """A store is already there; fedward does not overwrite cohorts."""
+
+
+class StoreVersionError(StoreError):
+    """The store was written by a version of the format this release does not read."""
+
+
+class StoreCorruptError(StoreError):
+    """A file of the store is missing, truncated or its digest differs from the manifest."""
+
+
+class SiloError(FedwardError):
+    """A silo cannot do what it was asked to do."""
+
+    exit_code = 4
+
+
+class CohortError(SiloError):
+    """The cohort does not fit the plan: no such label, an empty split, an unreadable image."""
+
+
+class NetworkError(SiloError):
+    """The plan's network cannot be built, or does not fit the images."""
+
+
+class TrainingError(SiloError):
+    """Local training failed: a loss or a weight that is not finite, for example."""
+
+
+class DeadlineError(SiloError):
+    """The round's deadline passed before the silo was done."""
+
+
+class GateError(SiloError):
+    """Something tried to leave the hospital that the gate does not know or does not allow."""
+
+
+class FederationError(FedwardError):
+    """The coordinator's job cannot go on."""
+
+    exit_code = 5
+
+
+class QuorumError(FederationError):
+    """Fewer usable updates than the plan's quorum: the round failed, nothing was aggregated."""
+
+
+class UpdateError(FederationError):
+    """A silo's reply was refused: wrong job, wrong round, wrong shape, or not finite."""
+
+
+class JournalError(FederationError):
+    """The durable state of the job cannot be used: another plan, a missing model, a foreign version."""
+
+
+class TransportError(FederationError):
+    """A message could not be exchanged with a silo."""
+
+
+class MessageError(FedwardError):
+    """Bytes that do not decode to one of fedward's messages."""
+
+    exit_code = 6
+
+
+class EvaluationError(FedwardError):
+    """The numbers at hand do not allow an honest figure."""
+
+    exit_code = 7
