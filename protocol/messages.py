@@ -1,0 +1,175 @@
+"""Every message a silo and the aggregator exchange: one frozen struct each, and the only codec that reads them.
+
+Requests travel down to a silo, releases travel up. The codec (MessagePack through msgspec) accepts these types and nothing
+else: unknown tags, unknown or missing fields and wrong types are refused. Vectors travel as raw little-endian float32.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta, Struct
+
+from protocol.errors import MessageError
+
+Count = Annotated[int, Meta(ge=0)]
+Round = Annotated[int, Meta(ge=0)]  # 0 stands for "before the first round"
+
+# ---------------------------------------------------------------------------------------------------------------- requests
+
+
+class Address(Struct, frozen=True, forbid_unknown_fields=True):
+    """What binds a message to its place: a reply is used only if its address equals the request's."""
+
+    job: str
+    plan_digest: str
+    round: Round
+    attempt: Count
+
+
+class Describe(Struct, frozen=True, forbid_unknown_fields=True, tag="describe"):
+    """Introduce the plan (canonical JSON); the silo answers with a Description of its cohort under that plan."""
+
+    address: Address
+    plan: bytes
+
+
+class Train(Struct, frozen=True, forbid_unknown_fields=True, tag="train"):
+    """Train locally from the global vector for at most `deadline_s` seconds; answered by an Update."""
+
+    address: Address
+    deadline_s: float
+    model: memoryview
+
+
+class TrainAlone(Struct, frozen=True, forbid_unknown_fields=True, tag="train-alone"):
+    """Train the local-only baseline; the model never leaves the hospital. Answered by Done."""
+
+    address: Address
+    deadline_s: float
+
+
+class Personalise(Struct, frozen=True, forbid_unknown_fields=True, tag="personalise"):
+    """Fine-tune the final model on the local cohort; the result never leaves the hospital. Answered by Done."""
+
+    address: Address
+    deadline_s: float
+    model: memoryview
+
+
+class Score(Struct, frozen=True, forbid_unknown_fields=True, tag="score"):
+    """Score one model on one split of the cohort; answered by Scores.
+
+    `kind`: `federated` (the given vector with this site's personal parts), `alone`, `personalised` (both kept by the silo).
+    """
+
+    address: Address
+    kind: str
+    split: str
+    model: memoryview | None = None
+
+
+Request = Describe | Train | TrainAlone | Personalise | Score
+
+# ---------------------------------------------------------------------------------------------------------------- releases
+
+
+class Description(Struct, frozen=True, forbid_unknown_fields=True, tag="description"):
+    """What a silo says of its cohort under the plan: counts, never rows."""
+
+    address: Address
+    n_patients: Count
+    n_train: Count
+    n_validation: Count
+    n_test: Count
+    class_counts_train: tuple[Count, ...]
+    layout_digest: str
+    store_digest: str
+    modalities: tuple[str, ...]
+    manufacturers: tuple[str, ...]
+
+
+class Update(Struct, frozen=True, forbid_unknown_fields=True, tag="update"):
+    """What one round of local training changed: `delta` = local - global, raw float32, and how much it may weigh."""
+
+    address: Address
+    delta: memoryview
+    n_train: Count
+    n_positives: Count
+    loss: float
+    proximal: float
+    steps: Count
+    seconds: float
+
+
+class ClassScores(Struct, frozen=True, forbid_unknown_fields=True):
+    """How well one class is told from the rest at one site.
+
+    `auroc` and its DeLong variance come from the rows inside the hospital; they are None where a class is absent.
+    `histogram_*` count the scores (log-odds of the class) in the bins of `evaluation.histograms.EDGES`.
+    """
+
+    n_positive: Count
+    n_negative: Count
+    auroc: float | None
+    auroc_variance: float | None
+    histogram_positive: tuple[Count, ...]
+    histogram_negative: tuple[Count, ...]
+
+
+class Scores(Struct, frozen=True, forbid_unknown_fields=True, tag="scores"):
+    """How one model scored on one split: one ClassScores for a binary task, one per class otherwise."""
+
+    address: Address
+    kind: str
+    split: str
+    n: Count
+    loss: float
+    accuracy: float
+    classes: tuple[ClassScores, ...]
+
+
+class Done(Struct, frozen=True, forbid_unknown_fields=True, tag="done"):
+    """The silo did what was asked and keeps the result."""
+
+    address: Address
+    seconds: float
+
+
+class Refusal(Struct, frozen=True, forbid_unknown_fields=True, tag="refusal"):
+    """The silo did not do it: the name of the error and a reason that holds no patient data."""
+
+    address: Address
+    error: str
+    reason: str
+
+
+Release = Description | Update | Scores | Done | Refusal
+
+# ------------------------------------------------------------------------------------------------------------------- codec
+
+_encoder = msgspec.msgpack.Encoder()
+_requests = msgspec.msgpack.Decoder(Request)
+_releases = msgspec.msgpack.Decoder(Release)
+
+
+def encode(message: Request | Release) -> bytes:
+    """One message as MessagePack bytes."""
+    return _encoder.encode(message)
+
+
+def decode_request(data: bytes) -> Request:
+    """Bytes a silo received; vectors are views into `data`, not copies. Raises MessageError."""
+    try:
+        return _requests.decode(data)
+    except (msgspec.DecodeError, ValueError) as error:
+        raise MessageError(f"not a request fedward knows: {error}. Run the same release on both sides.") from error
+
+
+def decode_release(data: bytes) -> Release:
+    """Bytes the aggregator received; vectors are views into `data`, not copies. Raises MessageError."""
+    try:
+        return _releases.decode(data)
+    except (msgspec.DecodeError, ValueError) as error:
+        raise MessageError(f"not a release fedward knows: {error}. Run the same release on both sides.") from error
