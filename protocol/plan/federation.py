@@ -1,0 +1,77 @@
+"""The part of the plan about the rounds: server strategy, weights, personal parts, quorum, deadline; and the evaluation."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from protocol.plan.part import Beta, Part, Rate
+
+
+class Average(Part):
+    """The weighted mean of the updates. FedProx differs from FedAvg at the silos only (training.mu)."""
+
+    name: Literal["FedAvg", "FedProx"]
+    lr: Rate = Field(default=1.0, description="server learning rate; 1 takes the mean as it is")
+
+
+class Momentum(Part):
+    """FedAvgM (Hsu et al. 2019): server momentum on the mean update."""
+
+    name: Literal["FedAvgM"]
+    lr: Rate = Field(default=1.0, description="server learning rate")
+    momentum: Beta = Field(default=0.9, description="range 0 to below 1")
+
+
+class Adaptive(Part):
+    """FedAdam, FedYogi, FedAdagrad (Reddi et al. 2021)."""
+
+    name: Literal["FedAdam", "FedYogi", "FedAdagrad"]
+    lr: Rate = Field(default=0.01, description="server learning rate (eta)")
+    beta1: Beta = Field(default=0.9, description="range 0 to below 1; FedAdagrad is usually run with 0")
+    beta2: Beta = Field(default=0.99, description="range 0 to below 1; not used by FedAdagrad")
+    tau: Rate = Field(default=1e-3, description="adaptivity: larger means closer to FedAvgM")
+
+
+class Federation(Part):
+    """How the rounds run."""
+
+    rounds: int = Field(ge=1, le=10_000, description="number of rounds")
+    strategy: Annotated[Average | Momentum | Adaptive, Field(discriminator="name")] = Field(
+        default_factory=lambda: Average(name="FedProx"), description="what the server does with the mean update"
+    )
+    weighting: Literal["samples", "uniform", "positives"] = Field(
+        default="samples", description="a silo weighs by its training images, equally, or by its images outside the first class"
+    )
+    personal: tuple[str, ...] = Field(
+        default=(),
+        description="parts that never leave a silo: norm (normalisation layers, FedBN), head (last layer), or names of sub-modules",
+    )
+    quorum: int = Field(default=2, ge=1, le=10_000, description="fewest usable updates; below it the round fails")
+    round_deadline_s: float = Field(default=3600.0, gt=0.0, le=604_800.0, description="seconds a silo has for one request")
+    average_last: int = Field(
+        default=1, ge=1, le=10_000, description="the final model is the mean of the last so many global models; 1 is the last one"
+    )
+
+    @model_validator(mode="after")
+    def _average_within(self) -> Self:
+        if self.average_last > self.rounds:
+            raise ValueError(f"average_last ({self.average_last}) is more than rounds ({self.rounds})")
+        return self
+
+
+class Evaluation(Part):
+    """What is measured, and against what."""
+
+    every: int = Field(default=1, ge=1, le=10_000, description="validate the global model every so many rounds, and after the last")
+    alone: bool = Field(default=True, description="also train what each hospital would have had alone, for as many steps")
+    personalise_epochs: int = Field(
+        default=0, ge=0, le=1000, description="passes of local fine-tuning after the last round; 0: no personalised model"
+    )
+
+
+class Privacy(Part):
+    """Which privacy mechanism protects the updates. Only `none` exists so far, and every report says so."""
+
+    mechanism: Literal["none"] = Field(default="none", description="none: epsilon is infinite; the aggregator can read each update")

@@ -1,0 +1,82 @@
+"""Read a plan; explain every error at once, each with its line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from protocol.errors import PlanError
+from protocol.plan.model import Plan
+from protocol.plan.yaml_lines import line_of, read_yaml
+
+_MAX_BYTES = 1_000_000  # a plan is written by hand; more is a mistake or an attack
+
+
+def load_plan(path: Path) -> Plan:
+    """The plan in the YAML file `path`. Raises PlanError naming every wrong key with its line."""
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise PlanError(f"{path.name}: larger than {_MAX_BYTES} bytes; this is not a plan.")
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise PlanError(f"{path.name}: cannot be read ({error.strerror}). `fedward plan new` writes an example.") from error
+    except UnicodeDecodeError as error:
+        raise PlanError(f"{path.name}: is not UTF-8 text (byte {error.start}). Save it as UTF-8.") from error
+    return parse_plan(text, name=path.name)
+
+
+def parse_plan(text: str, *, name: str = "plan") -> Plan:
+    """The plan in `text` (YAML or JSON). Raises PlanError naming every wrong key with its line."""
+    try:
+        value, node = read_yaml(text)
+    except yaml.YAMLError as error:
+        raise PlanError(f"{name}: {_where(error)}") from error
+    except RecursionError as error:
+        raise PlanError(f"{name}: nested too deeply to be a plan.") from error
+    if not isinstance(value, dict):
+        raise PlanError(f"{name}:1: a plan is a mapping of keys to values. `fedward plan new` writes an example.")
+    try:
+        return Plan.model_validate_json(json.dumps(value))
+    except ValidationError as error:
+        lines = [f"{name}:{line_of(node, e['loc'])}: {_key(e['loc'])}: {_say(e)}" for e in error.errors()]
+        raise PlanError("\n".join(lines)) from error
+
+
+def _where(error: yaml.YAMLError) -> str:
+    mark = getattr(error, "problem_mark", None)
+    problem = getattr(error, "problem", None) or str(error)
+    return f"not YAML: {problem}" if mark is None else f"line {mark.line + 1}, column {mark.column + 1}: {problem}"
+
+
+_UNION_TAGS = frozenset({"SGD", "Adam", "AdamW", "FedAvg", "FedProx", "FedAvgM", "FedAdam", "FedYogi", "FedAdagrad"})
+
+
+def _key(location: Sequence[str | int]) -> str:
+    key = ""
+    for step in location:
+        if isinstance(step, int):
+            key += f"[{step}]"
+        elif step not in _UNION_TAGS:
+            key += f".{step}" if key else step
+    return key or "plan"
+
+
+def _say(error: Any) -> str:
+    kind, context = error["type"], error.get("ctx", {})
+    if kind == "missing":
+        return "is missing"
+    if kind == "extra_forbidden":
+        return "is not a key fedward knows (docs/plan.md lists them all)"
+    if kind == "value_error":
+        return str(context["error"])
+    if kind.startswith("union_tag"):
+        return f"name must be one of {context.get('expected_tags', 'the documented ones')}"
+    got = error["input"]
+    shown = "" if isinstance(got, dict | list) else f", not {got!r}"
+    text = str(error["msg"]).removeprefix("Input ")
+    return f"{text}{shown}"

@@ -1,0 +1,53 @@
+"""The whole plan."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from protocol.canonical import canonical_json, digest_bytes
+from protocol.plan.data import Data, Task
+from protocol.plan.federation import Evaluation, Federation, Privacy
+from protocol.plan.part import Part
+from protocol.plan.training import Network, Training
+
+PLAN_SCHEMA = "fedward.plan/1"
+
+
+class Plan(Part):
+    """Everything a federation does. Two plans are the same plan if and only if their digests are equal."""
+
+    schema_: Literal["fedward.plan/1"] = Field(alias="schema", description="version of this format")
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$", description="short name: a-z, 0-9, dot, dash, underscore")
+    title: str = Field(default="", max_length=200, description="one line for people")
+    intended_use: str = Field(default="", max_length=4000, description="who should use the model, for what, and for what not")
+    seed: int = Field(default=0, ge=0, le=2**53 - 1, description="fixes initial weights, splits and shuffles")
+    task: Task = Field(description="what is learned")
+    data: Data = Field(description="how an image becomes the network's input")
+    network: Network = Field(description="MONAI network by name and arguments")
+    training: Training = Field(description="what a silo does in a round")
+    federation: Federation = Field(description="how the rounds run")
+    evaluation: Evaluation = Field(default_factory=Evaluation, description="what is measured")
+    privacy: Privacy = Field(default_factory=Privacy, description="which mechanism protects the updates")
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.training.mu > 0 and self.federation.strategy.name == "FedAvg":
+            raise ValueError("training.mu is above 0 but the strategy is FedAvg: name it FedProx, or set mu to 0")
+        return self
+
+    def to_json(self) -> dict[str, Any]:
+        """Every field, defaults included, as JSON types."""
+        return self.model_dump(mode="json", by_alias=True)
+
+    @cached_property
+    def canonical(self) -> bytes:
+        """RFC 8785 bytes of the plan: what is hashed, approved and sent."""
+        return canonical_json(self.to_json())
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 of `canonical`."""
+        return digest_bytes(self.canonical)

@@ -1,0 +1,89 @@
+"""A commented example plan, written from the schema itself so that it cannot fall behind it."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
+
+from pydantic.fields import FieldInfo
+
+from protocol.plan.model import PLAN_SCHEMA, Plan
+from protocol.plan.part import Part
+
+_EXAMPLE: dict[str, Any] = {
+    "schema": PLAN_SCHEMA,
+    "name": "my-study",
+    "title": "Finding on chest radiographs, four hospitals",
+    "intended_use": "Research. Not for clinical decisions.",
+    "seed": 7,
+    "task": {"kind": "classification", "target": "finding", "classes": ["0", "1"], "class_names": ["no finding", "finding"]},
+    "data": {
+        "channels": 1,
+        "preprocessing": [
+            {"name": "Resize", "args": {"spatial_size": [64, 64]}},
+            {"name": "NormalizeIntensity", "args": {"subtrahend": 0.5, "divisor": 0.25}},
+        ],
+        "augmentation": [{"name": "RandFlip", "args": {"prob": 0.5, "spatial_axis": 1}}],
+    },
+    "network": {
+        "name": "Classifier",
+        "args": {
+            "in_shape": [1, 64, 64],
+            "classes": 2,
+            "channels": [16, 32, 64, 64],
+            "strides": [2, 2, 2, 2],
+            "num_res_units": 0,
+            "norm": ["group", {"num_groups": 8}],
+        },
+    },
+    "training": {"mu": 0.01, "local_epochs": 1, "optimizer": {"name": "Adam", "lr": 0.001}},
+    "federation": {"rounds": 20, "quorum": 3},
+}
+
+
+def plan_template() -> str:
+    """The example as YAML: every key of the schema, its value, and above it what it means and allows."""
+    plan = Plan.model_validate_json(json.dumps(_EXAMPLE))
+    head = "# A fedward plan. `fedward plan check FILE` explains every error with its line.\n"
+    return head + "\n".join(_part(plan, 0)) + "\n"
+
+
+def _part(part: Part, depth: int) -> list[str]:
+    lines: list[str] = []
+    pad = "  " * depth
+    for name, field in type(part).model_fields.items():
+        value = getattr(part, name)
+        if depth == 0:
+            lines.append("")
+        if text := field.description or "":
+            lines += [f"{pad}# {line}" for line in textwrap.wrap(text, 110 - len(pad))]
+        lines += _entry(field.alias or name, value, field, pad, depth)
+    return lines
+
+
+def _entry(key: str, value: Any, field: FieldInfo, pad: str, depth: int) -> list[str]:
+    if isinstance(value, Part) and "args" not in type(value).model_fields:
+        return [f"{pad}{key}:", *_part(value, depth + 1)]
+    if value is None:
+        return [f"{pad}# {key}: {_example_of(field)}"]
+    if isinstance(value, tuple) and value and all(isinstance(item, Part) for item in value):
+        return [f"{pad}{key}:", *(f"{pad}  - {_inline(item)}" for item in value)]
+    if isinstance(value, Part):
+        return [f"{pad}{key}:", f"{pad}  name: {value.name}", f"{pad}  args: {_inline(value.args)}"]  # type: ignore[attr-defined]
+    return [f"{pad}{key}: {_inline(value)}"]
+
+
+def _inline(value: Any) -> str:
+    if isinstance(value, Part):
+        value = value.model_dump(mode="json")
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _example_of(field: FieldInfo) -> str:
+    """A stand-in for an optional value that is left out."""
+    kind: Any = field.annotation
+    while get_origin(kind) in (Annotated, Union, UnionType):
+        kind = next(arg for arg in get_args(kind) if arg is not type(None))
+    return "1" if kind is int else "1.0"

@@ -1,0 +1,1 @@
+"""How bytes travel between the aggregator and its silos: one small seam, several carriers."""
