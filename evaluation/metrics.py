@@ -1,0 +1,127 @@
+"""AUROC with an interval: DeLong's variance from rows, and the `Estimate` every figure of the report is made of.
+
+Which small test sets are shown, and why, is in docs/decisions/0002-small-test-sets.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evaluation.intervals import logit_interval, score_interval
+from protocol.errors import EvaluationError
+
+Status = Literal["ok", "wide", "suppressed", "not_estimable"]
+
+SHOWN_FROM = 10  # cases of each class: below, no AUROC is given
+WIDE_BELOW = 100  # cases of each class: below, the interval is called wide
+MISORDERED_FROM = 1.0  # cases of the smaller class on the wrong side, on balance: below, logit-DeLong is too short
+_BANDS = ((1000, "1000+"), (100, "100-999"), (30, "30-99"), (10, "10-29"))
+_DECIMALS = 6  # of every figure in report.json
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure between 0 and 1 with its 95% interval.
+
+    `n_band` bands the smaller of the two class counts it rests on; `binning_bound` is the most that binning can have
+    moved `value` (None where rows were used). `value`, `lo`, `hi` are None where status is suppressed or not_estimable.
+    """
+
+    value: float | None
+    lo: float | None
+    hi: float | None
+    method: str
+    n_band: str
+    binning_bound: float | None
+    status: Status
+
+    def to_json(self) -> dict[str, float | str | None]:
+        """JSON object: `value`, `lo`, `hi` always (null if not estimable), `binning_bound` only where it applies."""
+        numbers = {"value": self.value, "lo": self.lo, "hi": self.hi}
+        fields: dict[str, float | str | None] = {
+            name: None if number is None else round(number, _DECIMALS) for name, number in numbers.items()
+        }
+        fields |= {"method": self.method, "n_band": self.n_band}
+        if self.binning_bound is not None:
+            fields["binning_bound"] = round(self.binning_bound, _DECIMALS)
+        return fields | {"status": self.status}
+
+
+def delong(labels: NDArray[np.integer | np.bool_], scores: NDArray[np.floating]) -> tuple[float, float] | None:
+    """AUROC of `scores` (n,) for 0/1 `labels` (n,) and its DeLong variance; None if a class is absent. O(n log n).
+
+    Ties count one half. With a single case of a class the spread of that class cannot be measured; its largest possible
+    value, AUROC * (1 - AUROC), takes its place. Raises EvaluationError on other labels, NaN or unequal lengths.
+
+    Source: DeLong, DeLong & Clarke-Pearson, Biometrics 1988;44:837-845; by midranks as Sun & Xu, IEEE Signal Processing
+    Letters 2014;21:1389-1393.
+    """
+    labels, ranked = np.asarray(labels), np.asarray(scores, dtype=np.float64)
+    if labels.ndim != 1 or labels.shape != ranked.shape:
+        raise EvaluationError(f"labels {labels.shape} and scores {ranked.shape} must be two vectors of one length.")
+    if not np.isin(labels, (0, 1)).all():
+        raise EvaluationError("labels must be 0 or 1; score one class against the rest.")
+    if np.isnan(ranked).any():
+        raise EvaluationError("a score is not a number; the model diverged, so there is nothing to rank.")
+    positive = labels.astype(bool)
+    n_positive, n_negative = int(positive.sum()), int((~positive).sum())
+    if n_positive == 0 or n_negative == 0:
+        return None
+    ranks = _midranks(ranked)
+    below = (ranks[positive] - _midranks(ranked[positive])) / n_negative  # share of negatives below each positive
+    above = 1.0 - (ranks[~positive] - _midranks(ranked[~positive])) / n_positive  # of positives above each negative
+    auroc = float(below.mean())
+    return auroc, _variance_of_mean(below, auroc) + _variance_of_mean(above, auroc)
+
+
+def auroc_estimate(
+    value: float | None,
+    variance: float | None,
+    n_positive: int,
+    n_negative: int,
+    *,
+    basis: str = "rows",
+    binning_bound: float | None = None,
+) -> Estimate:
+    """The AUROC with its 95% interval and status; `basis` says what it was counted on (for example "rows").
+
+    Logit-DeLong interval; where that is too short or collapses (AUROC at or very near 0 or 1, variance 0) Newcombe's
+    score interval. Status: `ok` from 100 of each class, `wide` from 10, `not_estimable` (without figures) below. Raises
+    EvaluationError out of range.
+    """
+    smaller = min(n_positive, n_negative)
+    if smaller < 0:
+        raise EvaluationError(f"a class cannot have {smaller} cases.")
+    if (value is None) != (variance is None):
+        raise EvaluationError("an AUROC and its variance come together or not at all.")
+    if value is None or variance is None or smaller < SHOWN_FROM:
+        return Estimate(None, None, None, basis, n_band(smaller), None, "not_estimable")
+    if not (0.0 <= value <= 1.0 and 0.0 <= variance < np.inf):
+        raise EvaluationError(f"AUROC {value} with variance {variance} is not possible.")
+    if variance == 0.0 or min(value, 1.0 - value) * smaller < MISORDERED_FROM:
+        (lo, hi), interval = score_interval(value, n_positive, n_negative), "Newcombe score"
+    else:
+        (lo, hi), interval = logit_interval(value, variance), "logit-DeLong"
+    status: Status = "ok" if smaller >= WIDE_BELOW else "wide"
+    return Estimate(value, lo, hi, f"{basis}, {interval}", n_band(smaller), binning_bound, status)
+
+
+def n_band(smaller_class: int) -> str:
+    """The band a class count falls in: <10, 10-29, 30-99, 100-999 or 1000+."""
+    return next((name for start, name in _BANDS if smaller_class >= start), "<10")
+
+
+def _midranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Ranks from 1, ties sharing their mean rank."""
+    _, group, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ranks: NDArray[np.float64] = (np.cumsum(counts) - (counts - 1) / 2.0)[group]
+    return ranks
+
+
+def _variance_of_mean(placements: NDArray[np.float64], auroc: float) -> float:
+    n = len(placements)
+    return float(placements.var(ddof=1)) / n if n > 1 else auroc * (1.0 - auroc)
