@@ -69,6 +69,9 @@ class Evaluation(Part):
     personalise_epochs: int = Field(
         default=0, ge=0, le=1000, description="passes of local fine-tuning after the last round; 0: no personalised model"
     )
+    personalise_lr_factor: float = Field(
+        default=0.1, gt=0.0, le=10.0, description="learning rate of that fine-tuning as a fraction of training.optimizer.lr"
+    )
 
 
 class Privacy(Part):

@@ -1,16 +1,56 @@
 """A whole federation in one process: no server, no port, the same seam.
 
 Silos answer one after the other in the order of the roster, so that a run is reproducible bit for bit and each has all
-cores. Each has a worker thread of its own: one that hangs is reported as timed out and the round goes on without it.
+cores. The work happens on one thread beside the caller's; if a silo hangs, that thread is left behind (it is a daemon), the
+silo is reported as timed out and the others go on with a fresh thread.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from concurrent.futures import TimeoutError as FutureTimeout
+from queue import SimpleQueue
+from threading import Event, Thread
 
 from protocol.transport.base import Failure, Handler, check_roster
+
+
+class _Call:
+    """One request on its way through a worker thread."""
+
+    def __init__(self, handler: Handler, request: bytes) -> None:
+        self._handler, self._request = handler, request
+        self._reply: bytes | Failure | None = None
+        self._done = Event()
+
+    def run(self) -> None:
+        try:
+            self._reply = self._handler(self._request)
+        except BaseException as error:  # a handler raises nothing; if it does, the round must still go on
+            self._reply = Failure("crashed", type(error).__name__)
+        self._done.set()
+
+    def wait(self, seconds: float) -> bytes | Failure | None:
+        return self._reply if self._done.wait(seconds) else None
+
+    @property
+    def running(self) -> bool:
+        return not self._done.is_set()
+
+
+class _Worker:
+    """A daemon thread that runs one call after the other; None ends it."""
+
+    def __init__(self) -> None:
+        self._calls: SimpleQueue[_Call | None] = SimpleQueue()
+        Thread(target=self._loop, name="in-process-silos", daemon=True).start()
+
+    def submit(self, call: _Call | None) -> None:
+        self._calls.put(call)
+
+    def _loop(self) -> None:
+        while (call := self._calls.get()) is not None:
+            call.run()
+            del call  # a reply may be hundreds of megabytes: do not keep it until the next call
 
 
 class InProcessTransport:
@@ -18,8 +58,8 @@ class InProcessTransport:
 
     def __init__(self, handlers: Mapping[str, Handler]) -> None:
         self._handlers = dict(handlers)
-        self._workers = {silo: ThreadPoolExecutor(1, thread_name_prefix=f"silo-{silo}") for silo in handlers}
-        self._running: dict[str, Future[bytes]] = {}
+        self._worker = _Worker()
+        self._late: dict[str, _Call] = {}
 
     @property
     def silos(self) -> tuple[str, ...]:
@@ -34,22 +74,20 @@ class InProcessTransport:
                 yield silo, self._ask(silo, requests[silo], deadline_s)
 
     def _ask(self, silo: str, request: bytes, deadline_s: float) -> bytes | Failure:
-        before = self._running.get(silo)
-        if before is not None and not before.done():
+        late = self._late.pop(silo, None)
+        if late is not None and late.running:
+            self._late[silo] = late
             return Failure("busy", "still at work on an earlier request whose deadline has passed")
-        future = self._workers[silo].submit(self._handlers[silo], request)
-        self._running[silo] = future
-        try:
-            return future.result(timeout=deadline_s)
-        except FutureTimeout:
-            return Failure("timeout", f"no reply within {deadline_s:g} s")
-        except Exception as error:  # a handler raises nothing; if it does, the round must still go on
-            return Failure("crashed", f"{type(error).__name__}")
-        finally:
-            if future.done():
-                self._running.pop(silo, None)
+        call = _Call(self._handlers[silo], request)
+        self._worker.submit(call)
+        reply = call.wait(deadline_s)
+        if reply is not None:
+            return reply
+        self._worker.submit(None)  # ends the old thread once its late call returns
+        self._worker = _Worker()
+        self._late[silo] = call
+        return Failure("timeout", f"no reply within {deadline_s:g} s")
 
     def close(self) -> None:
-        """Let the worker threads go; a hanging one is abandoned."""
-        for worker in self._workers.values():
-            worker.shutdown(wait=False, cancel_futures=True)
+        """Let the worker thread end after what it is doing."""
+        self._worker.submit(None)

@@ -1,0 +1,66 @@
+"""Ask every silo one thing and sort the replies: the releases that fit, and a reason for each silo that gave none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+import numpy as np
+
+from protocol.errors import MessageError, UpdateError
+from protocol.messages import Address, Refusal, Release, Request, Update, decode_release, encode
+from protocol.transport.base import Failure, Transport
+from protocol.vectors import Vector, from_wire
+
+R = TypeVar("R", bound=Release)
+
+
+def ask(
+    transport: Transport,
+    request: Request,
+    silos: tuple[str, ...],
+    deadline_s: float,
+    kind: type[R],
+    accept: Callable[[str, R], None],
+) -> dict[str, str]:
+    """Send `request` to `silos`; hand each fitting release to `accept`; return why each other silo has none.
+
+    `accept` may raise UpdateError or MessageError to refuse a release; the reason is recorded like any other.
+    """
+    failures: dict[str, str] = {}
+    data = encode(request)
+    for silo, reply in transport.exchange(dict.fromkeys(silos, data), deadline_s):
+        try:
+            accept(silo, _expect(reply, request.address, kind))
+        except (UpdateError, MessageError) as error:
+            failures[silo] = str(error)
+        del reply  # one update at a time in memory
+    return failures
+
+
+def _expect(reply: bytes | Failure, address: Address, kind: type[R]) -> R:
+    if isinstance(reply, Failure):
+        raise UpdateError(f"{reply.kind}: {reply.reason}")
+    message = decode_release(reply)
+    if isinstance(message, Refusal):
+        raise UpdateError(f"{message.error}: {message.reason}")
+    if message.address != address:
+        raise UpdateError("the reply answers another job, plan, round or attempt; it was not used.")
+    if not isinstance(message, kind):
+        raise UpdateError(f"the reply is a {type(message).__name__}, not the {kind.__name__} that was asked for.")
+    return message
+
+
+def checked_delta(update: Update, size: int) -> Vector:
+    """The update's vector. Raises UpdateError if its shape is not the model's or a value is not finite."""
+    delta = from_wire(update.delta)
+    if delta.size != size:
+        raise UpdateError(f"the update has {delta.size} values, the model {size}; it was not used.")
+    if not np.isfinite(delta).all():
+        raise UpdateError(f"the update holds {int((~np.isfinite(delta)).sum())} values that are not finite; it was not used.")
+    return delta
+
+
+def named(failures: Mapping[str, str]) -> str:
+    """Failures as people read them, one line a silo."""
+    return "\n".join(f"  {silo}: {reason}" for silo, reason in failures.items())

@@ -1,0 +1,53 @@
+"""How a model scores on a part of the local cohort. Rows stay here; counts, AUROC and histograms may leave."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.nn import functional
+
+from evaluation.scoring import class_scores
+from protocol.messages import ClassScores
+from protocol.network import logits
+from silo_node.training.cohort import Cohort
+from silo_node.training.model import SiloModel
+
+_BATCH = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """Mean cross-entropy, accuracy, and how well each class is told from the rest."""
+
+    n: int
+    loss: float
+    accuracy: float
+    classes: tuple[ClassScores, ...]
+
+
+@torch.no_grad()
+def log_probabilities(model: SiloModel, cohort: Cohort, part: str) -> npt.NDArray[np.float64]:
+    """log p(class) of every image of `part`, shape (n, classes)."""
+    network = model.network.eval()
+    positions = np.array(cohort.parts.named(part), dtype=np.int64)
+    rows = [
+        functional.log_softmax(logits(network, torch.from_numpy(cohort.images[chunk]).to(model.device)).double(), dim=1).cpu()
+        for chunk in np.array_split(positions, max(1, -(-len(positions) // _BATCH)))
+    ]
+    result: npt.NDArray[np.float64] = torch.cat(rows).numpy()
+    return result
+
+
+def score(model: SiloModel, cohort: Cohort, part: str) -> Scored | None:
+    """Score the model on `part`; None if the part is empty."""
+    positions = list(cohort.parts.named(part))
+    if not positions:
+        return None
+    labels = cohort.labels[positions]
+    rows = log_probabilities(model, cohort, part)
+    loss = float(-rows[np.arange(len(labels)), labels].mean())
+    accuracy = float((rows.argmax(axis=1) == labels).mean())
+    return Scored(len(labels), loss, accuracy, class_scores(labels, rows))

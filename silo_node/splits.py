@@ -1,0 +1,94 @@
+"""Which samples train, validate and test. All images of a patient fall into the same part."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from protocol.errors import CohortError
+from protocol.plan.data import Split
+from silo_node.cohort import Sample
+
+_FOLDS = {"train": "train", "training": "train", "val": "validation", "validation": "validation", "test": "test"}
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Positions of the samples in each part, ascending."""
+
+    train: tuple[int, ...]
+    validation: tuple[int, ...]
+    test: tuple[int, ...]
+
+    def named(self, name: str) -> tuple[int, ...]:
+        """The part `train`, `validation` or `test`. Raises CohortError for another name."""
+        if name not in ("train", "validation", "test"):
+            raise CohortError(f"there is no part {name!r}; parts are train, validation and test.")
+        part: tuple[int, ...] = getattr(self, name)
+        return part
+
+
+def split_patients(samples: Sequence[Sample], target: str, split: Split, seed: int) -> Parts:
+    """Split by patient: the fold column decides where it is given, a keyed hash order everywhere else.
+
+    Patients are drawn within each class (a patient's class: the most frequent label of its images), so that a rare class is
+    found in every part as far as its patients allow; where a fraction of a class's patients rounds to none, none are taken.
+    Adding a patient moves no other patient between parts except across the quota. Raises CohortError if one patient stands
+    in two folds, or a fold's name is unknown.
+    """
+    patients: dict[str, list[Sample]] = {}
+    for sample in samples:
+        patients.setdefault(sample.patient, []).append(sample)
+    parts: dict[str, str] = {}
+    free: dict[str, list[str]] = {}
+    carve: dict[str, list[str]] = {}
+    given_validation = False
+    for patient, images in patients.items():
+        fold = _fold_of(images) if split.use_fold_column else None
+        stratum = _stratum(images, target)
+        if fold is None:
+            free.setdefault(stratum, []).append(patient)
+        elif fold == "train":
+            carve.setdefault(stratum, []).append(patient)
+        else:
+            given_validation |= fold == "validation"
+            parts[patient] = fold
+    for stratum, names in free.items():
+        test, rest = _draw(names, split.test_fraction, seed, "test")
+        parts.update(dict.fromkeys(test, "test"))
+        carve.setdefault(stratum, []).extend(rest)
+    for names in carve.values():
+        fraction = 0.0 if given_validation else split.validation_fraction
+        validation, train = _draw(names, fraction, seed, "validation")
+        parts.update(dict.fromkeys(validation, "validation"))
+        parts.update(dict.fromkeys(train, "train"))
+    members = {
+        part: tuple(position for position, sample in enumerate(samples) if parts[sample.patient] == part)
+        for part in ("train", "validation", "test")
+    }
+    return Parts(**members)
+
+
+def _fold_of(images: Sequence[Sample]) -> str | None:
+    folds = {image.fold.strip().lower() for image in images if image.fold}
+    if not folds:
+        return None
+    if len(folds) > 1:
+        raise CohortError(f"one patient stands in several folds ({', '.join(sorted(folds))}): mend the labels CSV, import again.")
+    fold = folds.pop()
+    if fold not in _FOLDS:
+        raise CohortError(f"fold {fold!r} is not one of {', '.join(sorted(_FOLDS))}: mend the labels CSV, import again.")
+    return _FOLDS[fold]
+
+
+def _stratum(images: Sequence[Sample], target: str) -> str:
+    labels = [image.labels.get(target, "") for image in images]
+    return max(sorted(set(labels)), key=labels.count)
+
+
+def _draw(patients: Sequence[str], fraction: float, seed: int, purpose: str) -> tuple[list[str], list[str]]:
+    """The first `fraction` of the patients in an order that only the seed knows, and the others."""
+    order = sorted(patients, key=lambda p: hashlib.sha256(f"{seed}\x1f{purpose}\x1f{p}".encode()).digest())
+    cut = round(len(order) * fraction)
+    return order[:cut], order[cut:]

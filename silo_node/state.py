@@ -1,0 +1,83 @@
+"""What a silo keeps between messages, on its own disk: the plan of each job, personal parts by round, its own models.
+
+Every file is written whole or not at all. Personal parts are named by the round that made them, so that a round which has to
+be repeated starts from the same parts as the first time.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from protocol.errors import SiloError
+from protocol.plan import Plan, parse_plan
+from protocol.vectors import load_tensors, save_tensors
+
+Personal = Mapping[str, np.ndarray[Any, Any]]
+_JOB = re.compile(r"^[a-z0-9][a-z0-9._-]{0,127}$")
+
+
+class JobState:
+    """The state of one job in `root`/jobs/<job>/."""
+
+    def __init__(self, root: Path, job: str) -> None:
+        if not _JOB.match(job):
+            raise SiloError("the job's name is not one fedward makes; it is refused.")
+        self.folder = root / "jobs" / job
+
+    def keep_plan(self, plan: Plan) -> None:
+        """Remember the plan of this job. Raises SiloError if the job already has another."""
+        known = self.plan()
+        if known is not None and known.digest != plan.digest:
+            raise SiloError("this job was described with another plan before; start a new job for a new plan.")
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        partial = self.folder / "plan.json.partial"
+        partial.write_bytes(plan.canonical)
+        partial.replace(self.folder / "plan.json")
+
+    def plan(self) -> Plan | None:
+        """The plan this job was described with, if any."""
+        path = self.folder / "plan.json"
+        return parse_plan(path.read_text(encoding="utf-8")) if path.exists() else None
+
+    def keep_personal(self, round_number: int, tensors: Personal, keep_last: int) -> None:
+        """Keep the personal parts of a round; forget those that no repeated round or final average can need."""
+        save_tensors(self._personal_path(round_number), tensors)
+        for number in self._personal_rounds():
+            if number < round_number - max(1, keep_last):
+                self._personal_path(number).unlink(missing_ok=True)
+
+    def personal(self, before: int) -> Personal | None:
+        """The newest personal parts of a round before `before`."""
+        rounds = [number for number in self._personal_rounds() if number < before]
+        return load_tensors(self._personal_path(rounds[-1])) if rounds else None
+
+    def personal_mean(self, first: int, last: int) -> Personal | None:
+        """The mean of the personal parts of rounds `first` to `last`; the newest before that if none is there."""
+        chosen = [load_tensors(self._personal_path(n)) for n in self._personal_rounds() if first <= n <= last]
+        if len(chosen) <= 1:
+            return self.personal(last + 1)
+        return {name: _mean([tensors[name] for tensors in chosen]) for name in chosen[0]}
+
+    def keep_model(self, kind: str, tensors: Personal) -> None:
+        """Keep one of the hospital's own models: `alone` or `personalised`."""
+        save_tensors(self.folder / f"{kind}.safetensors", tensors)
+
+    def model(self, kind: str) -> Personal | None:
+        """A model kept earlier."""
+        path = self.folder / f"{kind}.safetensors"
+        return load_tensors(path) if path.exists() else None
+
+    def _personal_path(self, number: int) -> Path:
+        return self.folder / f"personal-{number:05d}.safetensors"
+
+    def _personal_rounds(self) -> list[int]:
+        return sorted(int(path.stem.removeprefix("personal-")) for path in self.folder.glob("personal-*.safetensors"))
+
+
+def _mean(tensors: list[np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
+    return np.mean(tensors, axis=0, dtype=np.float64).astype(tensors[0].dtype)

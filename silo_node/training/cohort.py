@@ -1,0 +1,98 @@
+"""The cohort as training sees it: preprocessed images on a memory-mapped cache, class indices, patient-safe parts."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from protocol.canonical import digest_json
+from protocol.errors import CohortError
+from protocol.plan import Plan
+from silo_node.cohort import CohortStore
+from silo_node.splits import Parts, split_patients
+from silo_node.training.transforms import Pipeline, to_channels
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """`images` (n, C, H, W) float32, read-only; `labels` (n,) class indices; `parts` positions in both."""
+
+    images: npt.NDArray[np.float32]
+    labels: npt.NDArray[np.int64]
+    parts: Parts
+    n_patients: int
+    store: CohortStore
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """(C, H, W) of every preprocessed image."""
+        return tuple(self.images.shape[1:])
+
+    def class_counts(self, part: str, n_classes: int) -> npt.NDArray[np.int64]:
+        """Images per class in `part`, shape (n_classes,)."""
+        counts: npt.NDArray[np.int64] = np.bincount(self.labels[list(self.parts.named(part))], minlength=n_classes)
+        return counts
+
+
+def load_cohort(store: CohortStore, plan: Plan, cache: Path) -> Cohort:
+    """The labelled samples of `store` under `plan`.
+
+    Samples without a value in the plan's target column are left out. `cache` is a folder inside the hospital: it holds
+    pixels. Raises CohortError if a label is not among the plan's classes or nothing is left to train on.
+    """
+    target, classes = plan.task.target, {value: index for index, value in enumerate(plan.task.classes)}
+    samples = [sample for sample in store.samples if target in sample.labels]
+    if not samples:
+        known = sorted({column for sample in store.samples for column in sample.labels})
+        raise CohortError(f"task.target: no sample has a label {target!r}; the store's label columns: {', '.join(known) or 'none'}.")
+    if unknown := sorted({sample.labels[target] for sample in samples} - set(classes)):
+        shown = ", ".join(repr(value) for value in unknown[:5])
+        raise CohortError(f"task.classes: the store's {target!r} also holds {shown}; name every class or mend the labels.")
+    parts = split_patients(samples, target, plan.data.split, plan.seed)
+    if not parts.train:
+        raise CohortError("no patient is left to train on; check the fold column and data.split.")
+    labels = np.array([classes[sample.labels[target]] for sample in samples], dtype=np.int64)
+    images = _preprocessed(store, [sample.index for sample in samples], plan, cache)
+    return Cohort(images, labels, parts, len({sample.patient for sample in samples}), store)
+
+
+def _preprocessed(store: CohortStore, indices: list[int], plan: Plan, cache: Path) -> npt.NDArray[np.float32]:
+    """Every image through data.preprocessing, once; later runs map the file."""
+    recipe = plan.data.model_dump(mode="json", include={"channels", "preprocessing"})
+    name = digest_json([store.digest, recipe, indices, torch.__version__]).removeprefix("sha256:")[:32]
+    path = cache / f"{name}.npy"
+    if not path.exists():
+        cache.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _write_cache(store, indices, plan, path)
+    try:
+        images: npt.NDArray[np.float32] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise CohortError("the silo's image cache is damaged; delete its cache folder and run again.") from error
+    return images
+
+
+def _write_cache(store: CohortStore, indices: list[int], plan: Plan, path: Path) -> None:
+    pipeline = Pipeline(plan.data.preprocessing, "data.preprocessing")
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        partial = Path(folder) / path.name
+        out: npt.NDArray[np.float32] | None = None
+        for position, index in enumerate(indices):
+            image = pipeline(torch.from_numpy(to_channels(store.image(index), plan.data.channels).copy())).numpy()
+            if out is None:
+                out = np.lib.format.open_memmap(partial, mode="w+", dtype=np.float32, shape=(len(indices), *image.shape))
+            if image.shape != out.shape[1:]:
+                raise CohortError(
+                    f"data.preprocessing makes images of {list(image.shape)} and of {list(out.shape[1:])}; "
+                    "every image must have one size: add a Resize or ResizeWithPadOrCrop."
+                )
+            if not np.isfinite(image).all():
+                raise CohortError("data.preprocessing makes a value that is not finite; check its arguments.")
+            out[position] = image
+        if out is not None:
+            out.flush()
+        partial.replace(path)

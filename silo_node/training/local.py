@@ -1,0 +1,113 @@
+"""Local training: optimiser steps on the silo's own images, held near the global model by FedProx."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from protocol.errors import DeadlineError, TrainingError
+from protocol.network import logits
+from protocol.plan import Plan
+from protocol.seeds import derive_seed
+from silo_node.training.batches import Indices, batches, n_steps
+from silo_node.training.cohort import Cohort
+from silo_node.training.device import autocast
+from silo_node.training.model import SiloModel
+from silo_node.training.objective import Objective, proximal_step, squared_distance
+from silo_node.training.optimiser import build_optimiser, lr_factor
+from silo_node.training.transforms import Pipeline
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What training did: mean loss over its steps, mu/2 |w - w_global|^2 at the end, number of steps."""
+
+    loss: float
+    proximal: float
+    steps: int
+
+
+class Trainer:
+    """Trains one SiloModel on one Cohort. Every call is a function of its arguments and the model's current weights."""
+
+    def __init__(self, plan: Plan, cohort: Cohort, model: SiloModel, site: str) -> None:
+        self._plan, self._cohort, self._model, self._site = plan, cohort, model, site
+        self._augment = Pipeline(plan.data.augmentation, "data.augmentation")
+        counts = cohort.class_counts("train", len(plan.task.classes))
+        self._objective = Objective(plan.training.loss, counts, model.device)
+        self._positions = np.array(cohort.parts.train, dtype=np.int64)
+
+    def round(self, number: int, deadline: float) -> Outcome:
+        """One FedProx round from the model's current weights; `deadline` is a time.monotonic() value."""
+        training = self._plan.training
+        anchor = [parameter.detach().clone() for parameter in self._model.shared_parameters()]
+        factor = lr_factor(training.schedule, number, self._plan.federation.rounds)
+        optimiser = build_optimiser(training.optimizer, self._model.network.parameters(), factor)
+        steps = n_steps(training, len(self._positions))
+        loss = self._steps(optimiser, steps, ("round", number), deadline, anchor, training.mu * training.optimizer.lr * factor)
+        shared = self._model.shared_parameters()
+        return Outcome(loss, 0.5 * training.mu * squared_distance(shared, anchor), steps)
+
+    def alone(self, deadline: float, on_round: Callable[[int], None]) -> None:
+        """What this hospital would have had alone: as many steps, the same schedule, no global model, one optimiser."""
+        training, rounds = self._plan.training, self._plan.federation.rounds
+        optimiser = build_optimiser(training.optimizer, self._model.network.parameters(), 1.0)
+        steps = n_steps(training, len(self._positions))
+        for number in range(1, rounds + 1):
+            for group in optimiser.param_groups:
+                group["lr"] = training.optimizer.lr * lr_factor(training.schedule, number, rounds)
+            self._steps(optimiser, steps, ("alone", number), deadline)
+            on_round(number)
+
+    def personalise(self, deadline: float) -> None:
+        """Fine-tune every weight for evaluation.personalise_epochs passes, without a proximal term."""
+        training, evaluation = self._plan.training, self._plan.evaluation
+        optimiser = build_optimiser(training.optimizer, self._model.network.parameters(), evaluation.personalise_lr_factor)
+        steps = evaluation.personalise_epochs * -(-len(self._positions) // training.batch_size)
+        self._steps(optimiser, steps, ("personalise",), deadline)
+
+    def _steps(
+        self,
+        optimiser: torch.optim.Optimizer,
+        steps: int,
+        purpose: tuple[str | int, ...],
+        deadline: float,
+        anchor: Sequence[torch.Tensor] | None = None,
+        strength: float = 0.0,
+    ) -> float:
+        plan, network, device = self._plan, self._model.network, self._model.device
+        seed = derive_seed(plan.seed, self._site, *purpose)
+        torch.manual_seed(seed)  # dropout and its like
+        self._augment.seed(seed)
+        shared = self._model.shared_parameters()
+        network.train()
+        total = torch.zeros((), device=device)
+        for batch in batches(plan.training, self._positions, self._cohort.labels, steps, seed):
+            if time.monotonic() > deadline:
+                raise DeadlineError("training did not end before the deadline; raise federation.round_deadline_s or do fewer steps.")
+            images, labels = self._load(batch)
+            with autocast(device, plan.training.mixed_precision):
+                loss = self._objective(logits(network, images).float(), labels)
+            optimiser.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            if plan.training.clip_grad_norm is not None:
+                torch.nn.utils.clip_grad_norm_(network.parameters(), plan.training.clip_grad_norm)
+            optimiser.step()
+            if anchor is not None and strength > 0.0:
+                proximal_step(shared, anchor, strength)
+            total += loss.detach()
+        mean = total.item() / max(1, steps)
+        if not math.isfinite(mean):
+            raise TrainingError(f"the training loss became {mean}; lower training.optimizer.lr or set training.clip_grad_norm.")
+        return mean
+
+    def _load(self, batch: Indices) -> tuple[torch.Tensor, torch.Tensor]:
+        images = torch.from_numpy(self._cohort.images[batch])
+        if self._augment:
+            images = torch.stack([self._augment(image) for image in images])
+        return images.to(self._model.device), torch.from_numpy(self._cohort.labels[batch]).to(self._model.device)

@@ -1,0 +1,68 @@
+"""The silo's copy of the plan's network: load the shared vector and the personal parts, read them back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from protocol.network import build_network, check_network, personal_names, shared_layout, tensors_of
+from protocol.plan import Plan
+from protocol.vectors import Layout, Vector
+
+Personal = Mapping[str, np.ndarray[Any, Any]]
+
+
+class SiloModel:
+    """One network and its two halves: `layout` says what is shared, `personal` what never leaves.
+
+    Raises NetworkError if the plan's network cannot be built or does not fit the images.
+    """
+
+    def __init__(self, plan: Plan, input_shape: tuple[int, ...], device: torch.device) -> None:
+        n_classes = len(plan.task.classes)
+        network = build_network(plan)
+        check_network(network, input_shape, n_classes)
+        self.personal_names = personal_names(network, plan.federation.personal, n_classes)
+        self.layout: Layout = shared_layout(network, self.personal_names)
+        self.network: nn.Module = network.to(device)
+        self.device = device
+        self._initial = {name: np.copy(value) for name, value in tensors_of(network).items()}
+
+    def reset(self) -> None:
+        """Back to the initial weights that the plan's seed fixes."""
+        self._load(self._initial)
+
+    def load(self, shared: Vector | None, personal: Personal | None) -> None:
+        """Start from the initial weights, then take the shared vector and the personal parts where given."""
+        self.reset()
+        if shared is not None:
+            self._load(self.layout.unflatten(shared))
+        if personal:
+            self._load(personal)
+
+    def shared(self) -> Vector:
+        """The shared tensors as one vector; a copy."""
+        return self.layout.flatten(tensors_of(self.network))
+
+    def personal(self) -> dict[str, np.ndarray[Any, Any]]:
+        """Copies of the personal tensors."""
+        return {name: np.copy(value) for name, value in tensors_of(self.network).items() if name in self.personal_names}
+
+    def everything(self) -> dict[str, np.ndarray[Any, Any]]:
+        """Copies of all tensors."""
+        return {name: np.copy(value) for name, value in tensors_of(self.network).items()}
+
+    def shared_parameters(self) -> list[nn.Parameter]:
+        """The trainable shared tensors: what the proximal term holds near the global model."""
+        return [parameter for name, parameter in self.network.named_parameters() if name not in self.personal_names]
+
+    @torch.no_grad()
+    def _load(self, tensors: Mapping[str, np.ndarray[Any, Any]]) -> None:
+        state = self.network.state_dict(keep_vars=True)
+        for name, value in tensors.items():
+            # A received vector is a read-only view; torch only reads it here.
+            state[name].copy_(torch.from_numpy(value if value.flags.writeable else value.copy()))

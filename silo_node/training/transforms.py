@@ -1,0 +1,70 @@
+"""The plan's MONAI transforms, built from their names; colour conversion to the plan's channels."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from monai import transforms
+from monai.data import set_track_meta
+from monai.transforms import Randomizable, Transform
+
+from protocol.errors import NetworkError
+from protocol.plan.part import Named
+from protocol.seeds import derive_seed
+
+Image = npt.NDArray[np.float32]
+_LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
+
+
+def to_channels(image: Image, channels: int) -> Image:
+    """(1|3, H, W) to (channels, H, W): colour becomes luma, grey is repeated."""
+    if image.shape[0] == channels:
+        return image
+    if channels == 1:
+        return np.tensordot(_LUMA, image, axes=1)[None].astype(np.float32)
+    return np.repeat(image, 3, axis=0)
+
+
+class Pipeline:
+    """MONAI transforms in order; the random ones draw from a stream that `seed` restarts."""
+
+    def __init__(self, parts: Sequence[Named], key: str) -> None:
+        self._transforms = [_build(part, f"{key}[{index}]") for index, part in enumerate(parts)]
+        self._key = key
+
+    def __bool__(self) -> bool:
+        return bool(self._transforms)
+
+    def seed(self, seed: int) -> None:
+        """Restart every random transform from its own stream of `seed`."""
+        for index, transform in enumerate(self._transforms):
+            if isinstance(transform, Randomizable):
+                transform.set_random_state(seed=derive_seed(seed, index) % 2**32)
+
+    def __call__(self, image: torch.Tensor) -> torch.Tensor:
+        """One image (C, H, W) through every transform. Raises NetworkError naming the transform that failed."""
+        set_track_meta(False)  # plain tensors: we need no history, and it costs more than the transforms
+        for index, transform in enumerate(self._transforms):
+            try:
+                image = transform(image)
+            except Exception as error:  # MONAI raises whatever its parts raise
+                name = type(transform).__name__
+                raise NetworkError(f"{self._key}[{index}]: {name} failed on {list(image.shape)}: {error}") from error
+        return torch.as_tensor(image, dtype=torch.float32)
+
+
+def _build(part: Named, key: str) -> Callable[[torch.Tensor], torch.Tensor]:
+    kind: type[Transform] = getattr(transforms, part.name)
+    accepted = set(inspect.signature(kind).parameters)
+    if unknown := sorted(set(part.args) - accepted):
+        raise NetworkError(f"{key}: {part.name} takes no {', '.join(unknown)}; it takes {', '.join(sorted(accepted))}.")
+    try:
+        built: Any = kind(**part.args)
+    except Exception as error:
+        raise NetworkError(f"{key}: MONAI's {part.name} refused its arguments: {error}") from error
+    return built  # type: ignore[no-any-return]
