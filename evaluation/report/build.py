@@ -1,0 +1,84 @@
+"""From a run's summary to the content of report.json: JSON types only, checked, rounded, in a stable order."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from evaluation.report.check import check
+from evaluation.report.inputs import RunSummary
+from evaluation.report.outcome import outcome
+from evaluation.report.performance import performance
+from evaluation.report.privacy import privacy_entry
+from evaluation.report.rounds import round_entry
+from evaluation.report.sites import site_entry
+from evaluation.report.texts import LIMITATIONS, METHODS, NOT_EVALUATED
+from protocol.errors import EvaluationError
+
+SCHEMA_VERSION = "fedward.report/1"
+
+
+def build_report(summary: RunSummary) -> dict[str, Any]:
+    """The content of report.json (docs/report.md explains every field). Raises EvaluationError on an absurd summary."""
+    check(summary)
+    class_names, scored_names = _class_names(summary)
+    ordered = sorted(summary.sites, key=lambda site: site.id)
+    sites = [site_entry(site, class_names, scored_names) for site in ordered]
+    rounds = [round_entry(one) for one in sorted(summary.rounds, key=lambda one: (one.round, one.attempt))]
+    model = _plain("model", summary.model)
+    report = {
+        "schema_version": SCHEMA_VERSION,
+        "job": summary.job,
+        "title": summary.title,
+        "generated_at": summary.generated_at,
+        "intended_use": summary.intended_use,
+        "outcome": outcome(rounds, sites),
+        "model": model,
+        "plan": {"digest": summary.plan_digest, "content": _plain("plan", summary.plan)},
+        "cohort": {
+            "n_sites": len(sites),
+            **{key: sum(site[key] for site in sites) for key in ("n_patients", "n_train", "n_validation", "n_test")},
+            "class_names": class_names,
+        },
+        "privacy": privacy_entry(summary.privacy),
+        "performance": performance(ordered, scored_names),
+        "sites": sites,
+        "rounds": rounds,
+        "lineage": {
+            "plan_digest": summary.plan_digest,
+            "model_digest": model.get("digest"),
+            "store_digests": {site["id"]: site["store_digest"] for site in sites},
+        },
+        "methods": [dict(method) for method in METHODS],
+        "limitations": list(LIMITATIONS),
+        "not_evaluated": list(NOT_EVALUATED),
+        "software": _plain("software", summary.software),
+    }
+    plain: dict[str, Any] = _plain("summary", report)
+    return plain
+
+
+def _plain(what: str, value: Mapping[str, Any]) -> dict[str, Any]:
+    """`value` as JSON would give it back: no tuples, no NaN."""
+    try:
+        plain: dict[str, Any] = json.loads(json.dumps(value, allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise EvaluationError(f"{what} cannot be written as JSON: {error}.") from error
+    return plain
+
+
+def _class_names(summary: RunSummary) -> tuple[list[str], list[str]]:
+    """All classes as people read them, and those that were scored: the second of two, or every one."""
+    n_classes = {len(site.class_counts_train) for site in summary.sites}
+    task = summary.plan.get("task") or {}
+    names = [str(name) for name in task.get("class_names") or task.get("classes") or ()]
+    if not names and len(n_classes) == 1:
+        names = [f"class {index}" for index in range(next(iter(n_classes)))]
+    if n_classes != {len(names)} or len(names) < 2 or len(set(names)) != len(names):
+        raise EvaluationError(f"sites count {sorted(n_classes)} classes for training, the plan names {names}.")
+    scored_names = names[1:] if len(names) == 2 else names
+    found = {len(site.federated.classes) for site in summary.sites if site.federated is not None}
+    if found and found != {len(scored_names)}:
+        raise EvaluationError(f"sites scored {sorted(found)} classes where {len(scored_names)} were to be scored.")
+    return names, scored_names

@@ -1,0 +1,84 @@
+"""Refuse a summary from which no honest report follows. Every refusal names the site or round it is about."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from datetime import datetime
+
+from evaluation.report.inputs import RoundSummary, RunSummary, SiteSummary
+from protocol.canonical import digest_json
+from protocol.errors import EvaluationError
+from protocol.messages import ClassScores, Scores
+
+
+def check(summary: RunSummary) -> None:
+    """Raises EvaluationError unless the summary is consistent: ids, counts, ranges, digests, one set of classes."""
+    if not summary.sites:
+        raise EvaluationError("no site is in the summary; a report needs at least one.")
+    ids = [site.id for site in summary.sites]
+    if len(set(ids)) != len(ids):
+        raise EvaluationError(f"two sites share an id: {ids}.")
+    try:
+        datetime.fromisoformat(summary.generated_at)
+        digest = digest_json(summary.plan)
+    except ValueError as error:
+        raise EvaluationError(f"generated_at or plan cannot be used: {error}.") from error
+    if digest != summary.plan_digest:
+        raise EvaluationError(f"plan_digest {summary.plan_digest} is not the digest of the plan given ({digest}).")
+    for site in summary.sites:
+        _check_site(site)
+    for number in summary.rounds:
+        _check_round(number)
+    sizes = {len(scores.classes) for _, scores in _all_scores(summary)}
+    if len(sizes) > 1:
+        raise EvaluationError(f"sites scored {sorted(sizes)} classes; all must score the same.")
+    for where, scores in _all_scores(summary):
+        _check_scores(where, scores)
+
+
+def _check_site(site: SiteSummary) -> None:
+    counts = (site.n_patients, site.n_train, site.n_validation, site.n_test, *site.class_counts_train)
+    if min(counts) < 0:
+        raise EvaluationError(f"site {site.id}: a count is negative: {counts}.")
+
+
+def _check_round(one: RoundSummary) -> None:
+    where = f"round {one.round}, attempt {one.attempt}"
+    if one.round < 0 or one.attempt < 0 or not (math.isfinite(one.seconds) and one.seconds >= 0):
+        raise EvaluationError(f"{where}: numbers and seconds must be finite and not negative.")
+    if not set(one.aggregated) <= set(one.trained) <= set(one.configured):
+        raise EvaluationError(f"{where}: who was aggregated must have trained, who trained must be configured.")
+    if not all(math.isfinite(loss) for loss in one.train_loss.values()):
+        raise EvaluationError(f"{where}: a training loss is not finite; such an update must be refused, not reported.")
+
+
+def _all_scores(summary: RunSummary) -> Iterator[tuple[str, Scores]]:
+    for site in summary.sites:
+        for kind, scores in (("federated", site.federated), ("alone", site.alone), ("personalised", site.personalised)):
+            if scores is not None:
+                yield f"site {site.id}, {kind}", scores
+    for one in summary.rounds:
+        for site_id, scores in one.validation.items():
+            yield f"round {one.round}, site {site_id}, validation", scores
+
+
+def _check_scores(where: str, scores: Scores) -> None:
+    if not scores.classes:
+        raise EvaluationError(f"{where}: no class was scored.")
+    if not math.isfinite(scores.loss) or not 0.0 <= scores.accuracy <= 1.0:
+        raise EvaluationError(f"{where}: loss {scores.loss} or accuracy {scores.accuracy} is not possible.")
+    for one in scores.classes:
+        _check_class(where, scores.n, one)
+
+
+def _check_class(where: str, n: int, one: ClassScores) -> None:
+    counts = (one.n_positive, one.n_negative)
+    if min(counts) < 0 or sum(counts) != n:
+        raise EvaluationError(f"{where}: {counts} positives and negatives among {n} cases is not possible.")
+    if (sum(one.histogram_positive), sum(one.histogram_negative)) != counts:
+        raise EvaluationError(f"{where}: the histograms do not hold as many cases as were counted.")
+    if (one.auroc is None) != (min(counts) == 0) or (one.auroc is None) != (one.auroc_variance is None):
+        raise EvaluationError(f"{where}: there is an AUROC if and only if both classes are present.")
+    if one.auroc is not None and not 0.0 <= one.auroc <= 1.0:
+        raise EvaluationError(f"{where}: AUROC {one.auroc} is outside 0 to 1.")

@@ -1,0 +1,69 @@
+"""What a finished job hands over to be reported: facts and the sites' Scores, no figures of merit yet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from protocol.messages import Scores
+
+
+@dataclass(frozen=True)
+class RoundSummary:
+    """One attempt at one round. `trained` replied in time, `aggregated` entered the model, `failures` says why not.
+
+    `train_loss` is the mean loss of each silo's local steps; `validation` scores the global model after this round.
+    """
+
+    round: int
+    attempt: int
+    seconds: float
+    configured: tuple[str, ...]
+    trained: tuple[str, ...]
+    aggregated: tuple[str, ...]
+    failures: Mapping[str, str] = field(default_factory=dict)
+    train_loss: Mapping[str, float] = field(default_factory=dict)
+    validation: Mapping[str, Scores] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class SiteSummary:
+    """One hospital: its cohort under the plan (n_train, n_validation and n_test count images) and its test scores.
+
+    `federated` is None if the site never scored the final model; `alone` and `personalised` are None unless asked for.
+    """
+
+    id: str
+    n_patients: int
+    n_train: int
+    n_validation: int
+    n_test: int
+    class_counts_train: tuple[int, ...]
+    modalities: tuple[str, ...]
+    manufacturers: tuple[str, ...]
+    store_digest: str
+    federated: Scores | None
+    alone: Scores | None = None
+    personalised: Scores | None = None
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """Everything the report is made from.
+
+    `generated_at` is an ISO 8601 date and time; `plan` the plan as JSON types, whose digest is `plan_digest`; `model` holds
+    at least `digest`; `privacy` holds `mechanism` and `secure_aggregation`; `software` maps a package to its version.
+    """
+
+    job: str
+    title: str
+    intended_use: str
+    generated_at: str
+    plan: Mapping[str, Any]
+    plan_digest: str
+    model: Mapping[str, Any]
+    privacy: Mapping[str, Any]
+    rounds: tuple[RoundSummary, ...]
+    sites: tuple[SiteSummary, ...]
+    software: Mapping[str, str]

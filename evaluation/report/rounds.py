@@ -1,0 +1,25 @@
+"""The rounds' entries in the report: who took part, how the losses fell, and the validation AUROC with its interval."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from evaluation.federated import pooled, site_auroc
+from evaluation.report.inputs import RoundSummary
+
+
+def round_entry(one: RoundSummary) -> dict[str, Any]:
+    """report.json's `rounds[i]`; `validation_global` is null where no site validated."""
+    sites = [one.validation[site] for site in sorted(one.validation)]
+    return {
+        "round": one.round,
+        "attempt": one.attempt,
+        "seconds": round(one.seconds, 3),
+        "configured": list(one.configured),
+        "trained": list(one.trained),
+        "aggregated": list(one.aggregated),
+        "failures": {site: one.failures[site] for site in sorted(one.failures)},
+        "train_loss": {site: round(one.train_loss[site], 6) for site in sorted(one.train_loss)},
+        "validation": {site: site_auroc(one.validation[site]).estimate().to_json() for site in sorted(one.validation)},
+        "validation_global": pooled(sites).estimate().to_json() if sites else None,
+    }

@@ -1,0 +1,65 @@
+"""One hospital's entry in the report: its data, its three models, and whether taking part was worth it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from evaluation.comparison import compare
+from evaluation.federated import class_auroc, site_auroc
+from evaluation.metrics import Estimate
+from evaluation.report.inputs import SiteSummary
+from protocol.messages import Scores
+
+NOT_SCORED = Estimate(None, None, None, "not scored", "<10", None, "not_estimable")
+
+
+def site_entry(site: SiteSummary, class_names: Sequence[str], scored_names: Sequence[str]) -> dict[str, Any]:
+    """report.json's `sites[i]`; `alone`, `personalised` and `versus_alone` are null where the plan did not ask."""
+    federated = _headline(site.federated)
+    alone, personalised = _optional(site.alone), _optional(site.personalised)
+    return {
+        "id": site.id,
+        "n_patients": site.n_patients,
+        "n_train": site.n_train,
+        "n_validation": site.n_validation,
+        "n_test": site.n_test,
+        "class_counts_train": dict(zip(class_names, site.class_counts_train, strict=True)),
+        "positives_test": _positives(site.federated, scored_names),
+        "modalities": list(site.modalities),
+        "manufacturers": list(site.manufacturers),
+        "store_digest": site.store_digest,
+        "auroc": federated.to_json(),
+        "alone": alone and alone.to_json(),
+        "personalised": personalised and personalised.to_json(),
+        "versus_alone": {
+            name: compare(model, alone).to_json()
+            for name, model in (("federated", federated), ("personalised", personalised))
+            if model is not None
+        }
+        if alone
+        else None,
+        "classes": by_class(site.federated, scored_names),
+    }
+
+
+def by_class(scores: Scores | None, scored_names: Sequence[str]) -> list[dict[str, Any]]:
+    """Each class against the rest; empty for a binary task, where it would repeat the headline."""
+    if scores is None or len(scores.classes) == 1:
+        return []
+    estimates = [class_auroc(one).estimate().to_json() for one in scores.classes]
+    return [{"name": name, "auroc": one} for name, one in zip(scored_names, estimates, strict=True)]
+
+
+def _headline(scores: Scores | None) -> Estimate:
+    return NOT_SCORED if scores is None else site_auroc(scores).estimate()
+
+
+def _optional(scores: Scores | None) -> Estimate | None:
+    return None if scores is None else site_auroc(scores).estimate()
+
+
+def _positives(scores: Scores | None, scored_names: Sequence[str]) -> dict[str, int] | None:
+    if scores is None:
+        return None
+    return {name: one.n_positive for name, one in zip(scored_names, scores.classes, strict=True)}

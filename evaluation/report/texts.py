@@ -1,0 +1,68 @@
+"""Method notes with their sources, and what the figures do not say. They travel in report.json, beside the figures."""
+
+from __future__ import annotations
+
+METHODS = (
+    {
+        "name": "AUROC",
+        "text": "The chance that the model scores a randomly drawn positive image above a randomly drawn negative one: 0.5 "
+        "is a coin toss, 1 is perfect ranking. Each hospital computes it on its own test images. With more than two "
+        "classes, each class is ranked against the rest and the mean is shown.",
+        "source": "Hanley & McNeil, Radiology 1982;143:29-36",
+    },
+    {
+        "name": "Interval",
+        "text": "The 95% interval is DeLong's, on the log-odds scale; very near 0 or 1, where that is too short, "
+        "Newcombe's score interval (method 5). A mean over classes uses an upper bound of its standard error.",
+        "source": "DeLong et al., Biometrics 1988;44:837-845; Sun & Xu, IEEE Signal Process Lett 2014;21:1389-1393; "
+        "Newcombe, Statistics in Medicine 2006;25:559-573",
+    },
+    {
+        "name": "All hospitals, pooled",
+        "text": "Score histograms on one fixed grid are added over hospitals and counted as one cohort. The binning "
+        "bound is the most that the grid can have moved the figure. Pooling compares patients of different hospitals "
+        "too, so a model that merely recognises the hospital gains where hospitals differ in how many are positive.",
+        "source": "bound: half the share of positive-negative pairs that fall in one bin",
+    },
+    {
+        "name": "Within hospitals",
+        "text": "Only patients of the same hospital are compared; every positive-negative pair weighs the same. "
+        "Recognising the hospital gains nothing here.",
+        "source": "stratified Mann-Whitney statistic; van Elteren, Bulletin of the ISI 1960;37:351-361",
+    },
+    {
+        "name": "Differences between hospitals",
+        "text": "tau is the standard deviation of the true AUROCs on the log-odds scale once chance is taken out; the "
+        "p-value is Cochran's test that there is none. With few hospitals only large differences are found.",
+        "source": "DerSimonian & Laird, Controlled Clinical Trials 1986;7:177-188",
+    },
+    {
+        "name": "Verdict",
+        "text": "Better or worse is said only where the 95% interval of the difference leaves out 0. The two models are "
+        "compared as if on different patients, since the paired test needs rows that stay in the hospital; the verdict "
+        "is therefore cautious. It is not adjusted for the number of hospitals.",
+        "source": "Newcombe, Statistics in Medicine 1998;17:873-890; Zou & Donner, same, 2008;27:1693-1702",
+    },
+    {
+        "name": "Small test sets",
+        "text": "No AUROC is given below 10 test images of either class; below 100 of either it is drawn as wide.",
+        "source": "fedward, docs/decisions/0002-small-test-sets.md",
+    },
+)
+
+LIMITATIONS = (
+    "Intervals treat every test image as independent. Where a patient has several test images they are too short.",
+    "The test images come from the hospitals that trained: how the model does at another hospital was not measured.",
+    "A hospital's own model is one training run with the plan's settings; tuned for that hospital, it might do better.",
+    "Validation curves rest on few images and were not used to choose the model.",
+    "Digests were recorded by the coordinator's software; their signatures are not checked in this report.",
+)
+
+NOT_EVALUATED = (
+    "calibration",
+    "subgroups and fairness (sex, age, scanner)",
+    "operating point, decision curve and clinical benefit",
+    "missing data and label quality",
+    "external validation",
+    "attacks on the model or on the updates",
+)
