@@ -71,6 +71,13 @@ class Journal:
         data = value if isinstance(value, bytes) else msgspec.json.encode(value)
         self._db.execute("INSERT INTO facts VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value", (key, data))
 
+    def remember_all(self, facts: Mapping[str, object]) -> None:
+        """Store several facts in one transaction: all of them or none."""
+        self._db.execute("BEGIN IMMEDIATE")
+        for key, value in facts.items():
+            self.remember(key, value)
+        self._db.execute("COMMIT")
+
     def keys(self) -> frozenset[str]:
         """Names of all facts."""
         return frozenset(row[0] for row in self._db.execute("SELECT key FROM facts"))
@@ -85,7 +92,9 @@ class Journal:
 
     def fail(self, number: int, attempt: int, reason: str) -> None:
         """Record that an attempt was given up."""
-        self._db.execute("UPDATE attempts SET outcome = ? WHERE round = ? AND attempt = ?", (f"failed: {reason}", number, attempt))
+        self._db.execute(
+            "UPDATE attempts SET outcome = ? WHERE round = ? AND attempt = ?", (f"failed: {reason}", number, attempt)
+        )
 
     def commit(self, record: RoundRecord, model: Vector, state: Mapping[str, Vector], keep: int) -> None:
         """Make a round permanent, with the model and the strategy's state after it; keep the last `keep` model files."""
@@ -114,7 +123,9 @@ class Journal:
         try:
             tensors = load_tensors(self._path(record.round))
         except MessageError as error:
-            raise JournalError(f"the model of round {record.round} is missing or damaged. Start again in a new --out folder.") from error
+            raise JournalError(
+                f"the model of round {record.round} is missing or damaged. Start again in a new --out folder."
+            ) from error
         model = np.asarray(tensors.pop("model"), dtype=np.float32)
         if vector_digest(model) != record.model_digest:
             raise JournalError(f"the model file of round {record.round} is not the one the journal committed.")

@@ -37,6 +37,11 @@ def _check_update(update: Update, layout: Layout | None) -> None:
 
 
 def _check_scores(scores: Scores) -> None:
-    numbers = [scores.loss, scores.accuracy, *(c.auroc for c in scores.classes), *(c.auroc_variance for c in scores.classes)]
+    numbers = [
+        scores.loss,
+        scores.accuracy,
+        *(c.auroc for c in scores.classes),
+        *(c.auroc_variance for c in scores.classes),
+    ]
     if not all(number is None or math.isfinite(number) for number in numbers):
         raise GateError("the scores hold a value that is not finite; nothing left. The model may have diverged.")

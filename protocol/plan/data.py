@@ -56,10 +56,16 @@ class Split(Part):
         default=True, description="honour the store's fold column (train, validation, test) where it is given"
     )
     test_fraction: float = Field(
-        default=0.2, ge=0.0, le=0.9, description="fraction of patients for the test; only where no fold says so, range 0 to 0.9"
+        default=0.2,
+        ge=0.0,
+        le=0.9,
+        description="fraction of patients for the test; only where no fold says so, range 0 to 0.9",
     )
     validation_fraction: float = Field(
-        default=0.1, ge=0.0, le=0.9, description="fraction of the training patients held out for the curves, range 0 to 0.9"
+        default=0.1,
+        ge=0.0,
+        le=0.9,
+        description="fraction of the training patients held out for the curves, range 0 to 0.9",
     )
 
 

@@ -42,7 +42,8 @@ class Federation(Part):
         default_factory=lambda: Average(name="FedProx"), description="what the server does with the mean update"
     )
     weighting: Literal["samples", "uniform", "positives"] = Field(
-        default="samples", description="a silo weighs by its training images, equally, or by its images outside the first class"
+        default="samples",
+        description="a silo weighs by its training images, equally, or by its images outside the first class",
     )
     personal: tuple[str, ...] = Field(
         default=(),
@@ -51,7 +52,10 @@ class Federation(Part):
     quorum: int = Field(default=2, ge=1, le=10_000, description="fewest usable updates; below it the round fails")
     round_deadline_s: float = Field(default=3600.0, gt=0.0, le=604_800.0, description="seconds a silo has for one request")
     average_last: int = Field(
-        default=1, ge=1, le=10_000, description="the final model is the mean of the last so many global models; 1 is the last one"
+        default=1,
+        ge=1,
+        le=10_000,
+        description="the final model is the mean of the last so many global models; 1 is the last one",
     )
 
     @model_validator(mode="after")
@@ -64,17 +68,27 @@ class Federation(Part):
 class Evaluation(Part):
     """What is measured, and against what."""
 
-    every: int = Field(default=1, ge=1, le=10_000, description="validate the global model every so many rounds, and after the last")
+    every: int = Field(
+        default=1, ge=1, le=10_000, description="validate the global model every so many rounds, and after the last"
+    )
     alone: bool = Field(default=True, description="also train what each hospital would have had alone, for as many steps")
     personalise_epochs: int = Field(
-        default=0, ge=0, le=1000, description="passes of local fine-tuning after the last round; 0: no personalised model"
+        default=0,
+        ge=0,
+        le=1000,
+        description="passes of local fine-tuning after the last round; 0: no personalised model",
     )
     personalise_lr_factor: float = Field(
-        default=0.1, gt=0.0, le=10.0, description="learning rate of that fine-tuning as a fraction of training.optimizer.lr"
+        default=0.1,
+        gt=0.0,
+        le=10.0,
+        description="learning rate of that fine-tuning as a fraction of training.optimizer.lr",
     )
 
 
 class Privacy(Part):
     """Which privacy mechanism protects the updates. Only `none` exists so far, and every report says so."""
 
-    mechanism: Literal["none"] = Field(default="none", description="none: epsilon is infinite; the aggregator can read each update")
+    mechanism: Literal["none"] = Field(
+        default="none", description="none: epsilon is infinite; the aggregator can read each update"
+    )

@@ -18,7 +18,12 @@ _EXAMPLE: dict[str, Any] = {
     "title": "Finding on chest radiographs, four hospitals",
     "intended_use": "Research. Not for clinical decisions.",
     "seed": 7,
-    "task": {"kind": "classification", "target": "finding", "classes": ["0", "1"], "class_names": ["no finding", "finding"]},
+    "task": {
+        "kind": "classification",
+        "target": "finding",
+        "classes": ["0", "1"],
+        "class_names": ["no finding", "finding"],
+    },
     "data": {
         "channels": 1,
         "preprocessing": [

@@ -44,7 +44,9 @@ class Adam(Part):
     lr: Rate = Field(description="learning rate, above 0")
     beta1: Beta = Field(default=0.9, description="range 0 to below 1")
     beta2: Beta = Field(default=0.999, description="range 0 to below 1")
-    weight_decay: float = Field(default=0.0, ge=0.0, le=10.0, description="Adam: L2 penalty; AdamW: decoupled decay; range 0 to 10")
+    weight_decay: float = Field(
+        default=0.0, ge=0.0, le=10.0, description="Adam: L2 penalty; AdamW: decoupled decay; range 0 to 10"
+    )
 
 
 class Schedule(Part):
@@ -62,7 +64,8 @@ class Loss(Part):
 
     label_smoothing: float = Field(default=0.0, ge=0.0, lt=1.0, description="range 0 to below 1")
     class_weights: Literal["none", "balanced"] = Field(
-        default="none", description="balanced: weight each class by n / (classes * n_class) of the silo's training images"
+        default="none",
+        description="balanced: weight each class by n / (classes * n_class) of the silo's training images",
     )
     prior_adjustment: float = Field(
         default=0.0,
@@ -75,15 +78,20 @@ class Loss(Part):
 class Training(Part):
     """One silo's local training in one round (FedProx, Li et al. 2020)."""
 
-    mu: float = Field(default=0.01, ge=0.0, le=1e6, description="weight of the proximal term mu/2 |w - w_global|^2; 0 is FedAvg")
+    mu: float = Field(
+        default=0.01, ge=0.0, le=1e6, description="weight of the proximal term mu/2 |w - w_global|^2; 0 is FedAvg"
+    )
     local_epochs: int | None = Field(default=None, ge=1, le=1000, description="passes over the local images a round, or ...")
     local_steps: int | None = Field(default=None, ge=1, le=100_000, description="... optimiser steps a round: give exactly one")
     batch_size: int = Field(default=32, ge=1, le=65536, description="images a step")
-    optimizer: Annotated[Sgd | Adam, Field(discriminator="name")] = Field(description="SGD, Adam or AdamW; starts afresh each round")
+    optimizer: Annotated[Sgd | Adam, Field(discriminator="name")] = Field(
+        description="SGD, Adam or AdamW; starts afresh each round"
+    )
     schedule: Schedule = Field(default_factory=Schedule, description="learning rate over the rounds")
     loss: Loss = Field(default_factory=Loss, description="cross-entropy and its balancing")
     sampling: Literal["shuffle", "balanced"] = Field(
-        default="shuffle", description="shuffle: every image once a pass; balanced: classes drawn equally often, with replacement"
+        default="shuffle",
+        description="shuffle: every image once a pass; balanced: classes drawn equally often, with replacement",
     )
     clip_grad_norm: float | None = Field(default=None, gt=0.0, description="bound on the gradient's L2 norm; left out: none")
     mixed_precision: bool = Field(default=False, description="bfloat16 autocast on a GPU or on a CPU that has it")

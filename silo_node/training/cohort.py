@@ -49,7 +49,9 @@ def load_cohort(store: CohortStore, plan: Plan, cache: Path) -> Cohort:
     samples = [sample for sample in store.samples if target in sample.labels]
     if not samples:
         known = sorted({column for sample in store.samples for column in sample.labels})
-        raise CohortError(f"task.target: no sample has a label {target!r}; the store's label columns: {', '.join(known) or 'none'}.")
+        raise CohortError(
+            f"task.target: no sample has a label {target!r}; the store's label columns: {', '.join(known) or 'none'}."
+        )
     if unknown := sorted({sample.labels[target] for sample in samples} - set(classes)):
         shown = ", ".join(repr(value) for value in unknown[:5])
         raise CohortError(f"task.classes: the store's {target!r} also holds {shown}; name every class or mend the labels.")

@@ -89,7 +89,9 @@ class Trainer:
         total = torch.zeros((), device=device)
         for batch in batches(plan.training, self._positions, self._cohort.labels, steps, seed):
             if time.monotonic() > deadline:
-                raise DeadlineError("training did not end before the deadline; raise federation.round_deadline_s or do fewer steps.")
+                raise DeadlineError(
+                    "training did not end before the deadline; raise federation.round_deadline_s or do fewer steps."
+                )
             images, labels = self._load(batch)
             with autocast(device, plan.training.mixed_precision):
                 loss = self._objective(logits(network, images).float(), labels)

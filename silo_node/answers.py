@@ -1,0 +1,122 @@
+"""What a silo answers: each function does what one request asks, on one job, and returns the release."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from protocol.errors import CohortError, DeadlineError, SiloError
+from protocol.messages import Address, Description, Personalise, Score, Scores, Train, Update
+from protocol.plan import Plan
+from protocol.vectors import Vector, from_wire, to_wire
+from silo_node.scoring import score as score_part
+from silo_node.state import JobState
+from silo_node.training.cohort import Cohort
+from silo_node.training.local import Trainer
+from silo_node.training.model import SiloModel
+
+
+@dataclass(frozen=True)
+class Job:
+    """One plan on one cohort, ready to work."""
+
+    plan: Plan
+    state: JobState
+    cohort: Cohort
+    model: SiloModel
+    trainer: Trainer
+
+
+def describe(job: Job, address: Address) -> Description:
+    """Counts of the cohort under the plan; no row, no identifier."""
+    parts, samples = job.cohort.parts, job.cohort.store.samples
+    return Description(
+        address=address,
+        n_patients=job.cohort.n_patients,
+        n_train=len(parts.train),
+        n_validation=len(parts.validation),
+        n_test=len(parts.test),
+        class_counts_train=tuple(int(n) for n in job.cohort.class_counts("train", len(job.plan.task.classes))),
+        layout_digest=job.model.layout.digest,
+        store_digest=job.cohort.store.digest,
+        modalities=tuple(sorted({s.modality for s in samples if s.modality})),
+        manufacturers=tuple(sorted({s.manufacturer for s in samples if s.manufacturer})),
+    )
+
+
+def train(job: Job, request: Train, start: float) -> Update:
+    """One round of local training, counted from `start` (time.monotonic()). Raises DeadlineError or TrainingError."""
+    number, vector = request.address.round, from_wire(request.model)
+    job.model.load(vector, job.state.personal(before=number))
+    outcome = job.trainer.round(number, start + request.deadline_s)
+    delta = job.model.shared()
+    delta -= vector
+    if time.monotonic() > start + request.deadline_s:
+        raise DeadlineError("the update was ready after the deadline; raise federation.round_deadline_s or do fewer steps.")
+    if job.model.personal_names:
+        job.state.keep_personal(number, job.model.personal(), job.plan.federation.average_last)
+    counts = job.cohort.class_counts("train", len(job.plan.task.classes))
+    return Update(
+        address=request.address,
+        delta=to_wire(delta),
+        n_train=int(counts.sum()),
+        n_positives=int(counts[1:].sum()),
+        loss=outcome.loss,
+        proximal=outcome.proximal,
+        steps=outcome.steps,
+        seconds=time.monotonic() - start,
+    )
+
+
+def train_alone(job: Job, deadline: float) -> None:
+    """Train and keep the local-only baseline: the mean of its last `average_last` rounds, as for the global model."""
+    if job.state.model("alone") is not None:
+        return  # finished before a restart; training is deterministic, so it would come out the same
+    rounds, last = job.plan.federation.rounds, job.plan.federation.average_last
+    job.model.reset()
+    total: dict[str, np.ndarray[Any, Any]] = {}
+
+    def add(number: int) -> None:
+        if number > rounds - last:
+            for name, value in job.model.everything().items():
+                total[name] = value if name not in total else total[name] + value
+
+    job.trainer.alone(deadline, add)
+    job.state.keep_model("alone", {name: (value / last).astype(value.dtype) for name, value in total.items()})
+
+
+def personalise(job: Job, request: Personalise, deadline: float) -> None:
+    """Fine-tune the final model on this cohort and keep the result."""
+    if job.state.model("personalised") is not None:
+        return
+    _load_federated(job, request.address.round, from_wire(request.model))
+    job.trainer.personalise(deadline)
+    job.state.keep_model("personalised", job.model.everything())
+
+
+def _load_federated(job: Job, number: int, vector: Vector) -> None:
+    """The federation's model as this site uses it: the shared vector with the site's own personal parts."""
+    federation = job.plan.federation
+    final = number == federation.rounds
+    first = number - federation.average_last + 1 if final else number
+    job.model.load(vector, job.state.personal_mean(first, number))
+
+
+def score(job: Job, request: Score) -> Scores:
+    """Score one model on one part. Raises SiloError if this silo does not have it, CohortError if the part is empty."""
+    if request.kind == "federated":
+        if request.model is None:
+            raise SiloError("scoring the federated model needs its vector.")
+        _load_federated(job, request.address.round, from_wire(request.model))
+    else:
+        tensors = job.state.model(request.kind) if request.kind in ("alone", "personalised") else None
+        if tensors is None:
+            raise SiloError(f"this silo has no model of kind {request.kind!r}.")
+        job.model.load(None, tensors)
+    scored = score_part(job.model, job.cohort, request.split)
+    if scored is None:
+        raise CohortError(f"this silo has no {request.split} patients; see data.split.")
+    return Scores(request.address, request.kind, request.split, scored.n, scored.loss, scored.accuracy, scored.classes)
