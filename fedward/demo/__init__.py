@@ -1,0 +1,1 @@
+"""What `fedward demo` needs: invented hospitals on one machine."""
