@@ -107,12 +107,8 @@ def observations(records: Sequence[SampleRecord]) -> list[str]:
         found.append(f"{split} patients have images in more than one fold: test results would be too good.")
     if text := sum(record.modality in TEXT_PRONE and not record.text_free for record in records):
         modalities = ", ".join(sorted(TEXT_PRONE))
-        found.append(
-            f"{text} images may carry burned-in text (modality {modalities}, not declared free of it): look at them."
-        )
+        found.append(f"{text} images may carry burned-in text (modality {modalities}, not declared free of it): look at them.")
     unwindowed = sum(record.range == "stored bits" and record.dtype == "uint16" for record in records)
     if unwindowed:
-        found.append(
-            f"{unwindowed} images of more than 8 bits have no window: they may look dark; scale them in training."
-        )
+        found.append(f"{unwindowed} images of more than 8 bits have no window: they may look dark; scale them in training.")
     return found

@@ -23,17 +23,19 @@ class PixelFile:
         self.size = 0
         """Bytes appended so far, and where the next array would go before alignment."""
 
-    def adopt(self, end: int, sha256: str) -> bool:
-        """Keep what an earlier run appended up to `end`, if it is whole; False leaves everything as it was."""
+    def adopt(self, size: int, sha256: str) -> bool:
+        """Keep the next array that an earlier run appended, if it is whole; False leaves everything as it was."""
+        offset = fmt.aligned(self.size)
         self._file.seek(self.size)
-        whole, block, left = self._hash.copy(), hashlib.sha256(), end - self.size
+        whole, array, left = self._hash.copy(), hashlib.sha256(), size
+        whole.update(self._file.read(offset - self.size))
         while left and (data := self._file.read(min(1 << 20, left))):
             whole.update(data)
-            block.update(data)
+            array.update(data)
             left -= len(data)
-        if left or block.hexdigest() != sha256:
+        if left or array.hexdigest() != sha256:
             return False
-        self._hash, self.size = whole, end
+        self._hash, self.size = whole, offset + size
         return True
 
     def truncate(self) -> None:
@@ -78,9 +80,7 @@ class PixelFile:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
 

@@ -63,9 +63,7 @@ class CohortStore:
         record = self.records[index]
         stored = self.stored(index)
         if self.values == "display" and record.dtype != "float32":
-            fraction: NDArray[np.float32] = np.divide(
-                stored, np.float32(fmt.DISPLAY_MAXIMUM[record.dtype]), dtype=np.float32
-            )
+            fraction: NDArray[np.float32] = np.divide(stored, np.float32(fmt.DISPLAY_MAXIMUM[record.dtype]), dtype=np.float32)
             return fraction
         return stored.astype(np.float32)
 

@@ -1,0 +1,66 @@
+"""The decisions that need more than one file: what is a duplicate, and which labels found no file."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import msgspec
+
+from silo_node.cohort.format import SampleRecord, aligned
+from silo_node.intake.messages import Outcome
+from silo_node.intake.reasons import Reason
+
+
+class Curation:
+    """Takes outcomes in file order; the first of several duplicates is kept."""
+
+    def __init__(self) -> None:
+        self.records: list[SampleRecord] = []
+        self.reasons: list[str | None] = []
+        self.rows: set[int] = set()
+        self._instances: set[str] = set()
+        self._pixels: set[tuple[object, ...]] = set()
+        self._end = 0
+
+    def take(self, outcome: Outcome) -> Outcome:
+        """`outcome` as it will be kept: perhaps as a duplicate, its offsets counted from the store's beginning."""
+        if outcome.reason is None:
+            outcome = self._placed(outcome)
+        self.remember(outcome)
+        return outcome
+
+    def remember(self, outcome: Outcome) -> None:
+        """Count an outcome that is final already."""
+        self.reasons.append(outcome.reason)
+        if outcome.row is not None:
+            self.rows.add(outcome.row)
+        if outcome.reason is not None:
+            return
+        self.records.extend(outcome.records)
+        self._end = outcome.records[-1].offset + outcome.records[-1].nbytes
+        self._pixels.add(_picture(outcome))
+        if outcome.instance is not None:
+            self._instances.add(outcome.instance)
+
+    def rejected(self) -> dict[str, int]:
+        """Files by reason, the most frequent first."""
+        return dict(Counter(reason for reason in self.reasons if reason is not None).most_common())
+
+    def _placed(self, outcome: Outcome) -> Outcome:
+        reason = None
+        if not outcome.records:
+            reason = Reason.DECODE_FAILED
+        elif outcome.instance in self._instances:
+            reason = Reason.DUPLICATE_INSTANCE
+        elif _picture(outcome) in self._pixels:
+            reason = Reason.DUPLICATE_PIXELS
+        if reason is not None:
+            return Outcome(number=outcome.number, row=outcome.row, reason=reason.value)
+        base = aligned(self._end)
+        records = [msgspec.structs.replace(record, offset=base + record.offset) for record in outcome.records]
+        return msgspec.structs.replace(outcome, records=records)
+
+
+def _picture(outcome: Outcome) -> tuple[object, ...]:
+    """Equal for files whose samples look the same."""
+    return (outcome.sha256, *((record.shape, record.dtype) for record in outcome.records))
