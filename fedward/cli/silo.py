@@ -1,0 +1,139 @@
+"""`fedward silo`: what hospital IT and the data officer run. Exit codes are those of protocol.errors."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from silo_node.intake import ImportSummary
+
+app = typer.Typer(help="Inside the hospital: import images, look at the cohort.", no_args_is_help=True)
+
+
+class Values(StrEnum):
+    """What the store keeps of each pixel."""
+
+    display = "display"
+    modality = "modality"
+
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object on the last line.")]
+
+
+@app.callback()
+def silo() -> None:
+    """Inside the hospital: import images, look at the cohort."""
+
+
+@app.command("import")
+def import_(
+    source: Annotated[Path, typer.Argument(help="Folder of DICOM, PNG, JPEG or TIFF files; it is only read.")],
+    labels: Annotated[Path, typer.Option(help="CSV: a key column (SOPInstanceUID, file, ...) and label columns.")],
+    store: Annotated[Path, typer.Option(help="Folder to make; must not exist. Run again to resume.")],
+    key: Annotated[Path | None, typer.Option(help="Pseudonym key; made if absent. Keep a backup apart from the store.")] = None,
+    values: Annotated[
+        Values, typer.Option(help="display: as a viewer shows it, 0..1. modality: physical units (HU for CT).")
+    ] = Values.display,
+    workers: Annotated[int, typer.Option(min=0, max=64, help="Decoder processes; 0 chooses.")] = 0,
+    json_: JsonOption = False,
+) -> None:
+    """Import a folder of images with their labels into a cohort store. Every file ends as a sample or as a reason."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from silo_node.intake import import_folder
+
+    console = Console(stderr=True)
+    columns = (TextColumn("Importing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as progress:
+        bar = progress.add_task("files", total=None)
+        summary = import_folder(
+            source,
+            labels,
+            store,
+            key=key,
+            values=values.value,
+            workers=workers,
+            on_progress=lambda done, total: progress.update(bar, completed=done, total=total),
+            on_notice=progress.console.print,
+        )
+    _print_summary(summary, console if json_ else Console())
+    if json_:
+        typer.echo(json.dumps(dataclasses.asdict(summary), default=str))
+
+
+@app.command("show")
+def show(
+    store: Annotated[Path, typer.Argument(help="A cohort store that `fedward silo import` made.")],
+    verify: Annotated[bool, typer.Option(help="Read every byte and compare its digest.")] = True,
+    json_: JsonOption = False,
+) -> None:
+    """Print the data card of a cohort store."""
+    from rich.console import Console
+
+    from silo_node.cohort import CohortStore
+
+    opened = CohortStore.open(store, verify=verify)
+    if json_:
+        typer.echo(json.dumps({"store": str(store), "digest": opened.digest, "card": opened.card}))
+    else:
+        _print_card(opened.name, opened.digest, opened.card, Console())
+
+
+def _print_summary(summary: ImportSummary, console: Console) -> None:
+    from rich.table import Table
+
+    from silo_node.intake.reasons import REASONS
+
+    table = Table(title="What became of the files", title_justify="left")
+    for heading in ("files", "outcome", "why", "what to do"):
+        table.add_column(heading, justify="right" if heading == "files" else "left")
+    table.add_row(str(summary.n_files - sum(summary.rejected.values())), "imported", "", "")
+    for value, files in summary.rejected.items():
+        table.add_row(str(files), value, REASONS[value].sentence, REASONS[value].hint)
+    console.print(table)
+    console.print(f"{summary.n_samples} samples of {summary.n_patients} patients from {summary.n_files} files.")
+    if summary.labels_without_file:
+        console.print(f"{summary.labels_without_file} lines of the labels found no file.")
+    for name, path in (("Store", summary.store), ("Data card", summary.card), ("Rejections", summary.report)):
+        console.print(f"{name:<10} {path}", soft_wrap=True, highlight=False)
+    console.print("The rejection report names files: it stays inside the hospital.")
+
+
+def _print_card(name: str, digest: str, card: dict[str, Any], console: Console) -> None:
+    from rich.table import Table
+
+    table = Table("what", "value", "count", title=f"Cohort {name}", title_justify="left", caption=digest)
+    for key, entry in card.items():
+        if key in ("audience", "warnings", "labels"):
+            continue
+        if isinstance(entry, dict):
+            for row, (value, count) in enumerate(entry.items()):
+                table.add_row(_words(key) if row == 0 else "", str(value), _inline(count))
+        else:
+            table.add_row(_words(key), str(entry), "")
+    for label, summary in card["labels"].items():
+        counts = summary.get("counts") or {key: value for key, value in summary.items() if key != "missing"}
+        rows = counts | ({"missing": summary["missing"]} if summary["missing"] else {})
+        for row, (value, count) in enumerate(rows.items()):
+            table.add_row(f"label {label}" if row == 0 else "", str(value), str(count))
+    console.print(table)
+    for warning in card["warnings"]:
+        console.print(f"[yellow]Note:[/] {warning}")
+    console.print(f"({card['audience']})", style="dim")
+
+
+def _words(key: str) -> str:
+    return key.replace("_", " ").removeprefix("n ")
+
+
+def _inline(count: object) -> str:
+    return ", ".join(f"{value} {name}" for name, value in count.items()) if isinstance(count, dict) else str(count)
