@@ -34,9 +34,7 @@ def histogram(labels: NDArray[np.integer | np.bool_], log_odds: NDArray[np.float
     return np.bincount(bins[positive], minlength=N_BINS), np.bincount(bins[~positive], minlength=N_BINS)
 
 
-def auroc_from_histograms(
-    positive: NDArray[np.integer], negative: NDArray[np.integer]
-) -> tuple[float, float, float] | None:
+def auroc_from_histograms(positive: NDArray[np.integer], negative: NDArray[np.integer]) -> tuple[float, float, float] | None:
     """(AUROC, DeLong variance, binning bound) from two histograms of one grid; None if a class is absent.
 
     Cases that share a bin count one half. The bound is a certificate: no arrangement inside the bins moves the AUROC by

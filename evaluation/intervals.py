@@ -61,9 +61,7 @@ def score_interval(auroc: float, n_positive: int, n_negative: int, z: float = Z9
     return edge(0.0) if auroc > 0.0 else 0.0, edge(1.0) if auroc < 1.0 else 1.0
 
 
-def difference_interval(
-    first: tuple[float, float, float], second: tuple[float, float, float]
-) -> tuple[float, float, float]:
+def difference_interval(first: tuple[float, float, float], second: tuple[float, float, float]) -> tuple[float, float, float]:
     """(difference, lo, hi) of first - second, each given as (value, lo, hi); "square and add".
 
     It treats the two as independent. For two models scored on the same patients, whose AUROCs move together, the

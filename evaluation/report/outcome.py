@@ -29,9 +29,7 @@ def _comparison(verdicts: dict[str, list[str]]) -> str:
     better, worse, unclear = (len(verdicts[name]) for name in _VERDICTS[:3])
     enough = better + worse + unclear
     if enough == 0:
-        return (
-            "No hospital has enough test images to say whether it ranks patients better than that hospital's own model."
-        )
+        return "No hospital has enough test images to say whether it ranks patients better than that hospital's own model."
     among = f"the {enough} hospitals" if enough > 1 else "the one hospital"
     parts = [f"At {better} of {among} with enough test images it ranks patients better than that hospital's own model"]
     if unclear:

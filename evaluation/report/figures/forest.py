@@ -1,0 +1,134 @@
+"""Forest plot: every hospital's AUROC under each model, below the figure for all hospitals."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from matplotlib.axes import Axes
+
+from evaluation.report.figures.svg import ACCENT, INK, LINE, MUTED, PAPER, add_axes, new_figure, short, to_svg
+
+_ROW, _GAP, _HEAD, _FOOT = 19.0, 15.0, 10.0, 44.0  # CSS pixels
+_STYLE = {"federated": ("o", ACCENT), "alone": ("s", MUTED), "personalised": ("^", INK)}
+
+
+@dataclass(frozen=True)
+class _Row:
+    kind: str
+    estimate: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Block:
+    title: str
+    subtitle: str
+    rows: tuple[_Row, ...]
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """Where things stand, in CSS pixels from the left; `stacked` puts a hospital's name above its rows, not beside."""
+
+    width: float
+    kinds: float
+    plot: tuple[float, float]
+    numbers: float | None
+    stacked: bool
+
+
+_WIDE = _Cut(width=800, kinds=190, plot=(290, 620), numbers=645, stacked=False)
+_NARROW = _Cut(width=350, kinds=0, plot=(92, 340), numbers=None, stacked=True)
+
+
+def forest(report: dict[str, Any], name: str, *, narrow: bool) -> str:
+    """The plot as <svg>. Filled marker: ok; hollow with a broken line: wide; diamond: all hospitals, its width the interval."""
+    cut, blocks = _NARROW if narrow else _WIDE, _blocks(report)
+    heights = [_ROW * (len(block.rows) + cut.stacked) + _GAP for block in blocks]
+    bottom = _HEAD + sum(heights)
+    figure = new_figure(cut.width, bottom + _FOOT)
+    page = add_axes(figure, 0, 0, cut.width, bottom + _FOOT)
+    page.set(xlim=(0, cut.width), ylim=(bottom + _FOOT, 0))
+    page.set_axis_off()
+    plot = add_axes(figure, cut.plot[0], _HEAD, cut.plot[1] - cut.plot[0], bottom - _HEAD)
+    plot.set(xlim=_limits(blocks), ylim=(bottom, _HEAD), yticks=[])
+    plot.set_xlabel("AUROC, 95% interval", color=MUTED, fontsize=11, labelpad=6)
+    plot.xaxis.set_major_formatter("{x:.1f}")
+    pooled = blocks[0].rows[0].estimate["value"]
+    if pooled is not None:
+        plot.axvline(float(pooled), color=ACCENT, linewidth=0.8, linestyle=(0, (2, 3)), zorder=0)
+    top = _HEAD
+    for index, (block, height) in enumerate(zip(blocks, heights, strict=True)):
+        _draw_block(page, plot, cut, block, top, index == 0)
+        if index:
+            page.axhline(top - 1, color=LINE, linewidth=0.8)
+        top += height
+    return to_svg(figure, name, _label(blocks))
+
+
+def _blocks(report: dict[str, Any]) -> list[_Block]:
+    overall = report["performance"]
+    rows = (_Row("pooled", overall["global"]["auroc"]), _Row("within", overall["stratified"]["auroc"]))
+    blocks = [_Block("All hospitals", f"{int(report['cohort']['n_test']):,} test images", rows)]
+    for site in report["sites"]:
+        models = [("federated", site["auroc"]), ("alone", site["alone"]), ("personalised", site["personalised"])]
+        shown = tuple(_Row(kind, estimate) for kind, estimate in models if estimate is not None)
+        blocks.append(_Block(short(str(site["id"])), f"{int(site['n_test']):,} test images", shown))
+    return blocks
+
+
+def _draw_block(page: Axes, plot: Axes, cut: _Cut, block: _Block, top: float, overall: bool) -> None:
+    text: dict[str, Any] = {"va": "center_baseline", "fontsize": 12}
+    small = text | {"fontsize": 11, "color": MUTED}
+    first = top + _ROW / 2 + _GAP / 2 - 2
+    page.text(0, first, block.title, color=INK, weight="bold", **text)
+    if cut.stacked:
+        page.text(cut.width - 10, first, block.subtitle, ha="right", **small)
+    elif len(block.rows) > 1:
+        page.text(0, first + _ROW - 2, block.subtitle, **small)
+    for index, row in enumerate(block.rows):
+        y = first + _ROW * (index + cut.stacked)
+        page.text(cut.kinds, y, row.kind, **small)
+        if cut.numbers is not None:
+            page.text(cut.numbers, y, _numbers(row.estimate), color=INK, **text)
+        if row.estimate["value"] is not None:
+            (_draw_diamond if overall else _draw_interval)(plot, row, y)
+
+
+def _draw_interval(plot: Axes, row: _Row, y: float) -> None:
+    marker, colour = _STYLE[row.kind]
+    value, lo, hi = (float(row.estimate[key]) for key in ("value", "lo", "hi"))
+    wide = row.estimate["status"] != "ok"
+    plot.plot([lo, hi], [y, y], color=colour, linewidth=1.6, linestyle=(0, (3, 2)) if wide else "-", zorder=2)
+    face = PAPER if wide else colour
+    plot.plot([value], [y], marker, color=colour, markerfacecolor=face, markersize=6.5, markeredgewidth=1.5, zorder=3)
+
+
+def _draw_diamond(plot: Axes, row: _Row, y: float) -> None:
+    value, lo, hi = (float(row.estimate[key]) for key in ("value", "lo", "hi"))
+    filled = row.kind == "pooled"
+    corners = [(lo, y), (value, y - 6), (hi, y), (value, y + 6), (lo, y)]
+    plot.fill(*zip(*corners, strict=True), facecolor=ACCENT if filled else PAPER, edgecolor=ACCENT, linewidth=1.4)
+
+
+def _limits(blocks: Sequence[_Block]) -> tuple[float, float]:
+    lows = [float(row.estimate["lo"]) for row in _rows(blocks) if row.estimate["lo"] is not None]
+    return max(0.0, math.floor(min([*lows, 0.8]) * 10 - 0.2) / 10), 1.01
+
+
+def _rows(blocks: Sequence[_Block]) -> Iterator[_Row]:
+    for block in blocks:
+        yield from block.rows
+
+
+def _numbers(estimate: dict[str, Any]) -> str:
+    if estimate["value"] is None:
+        return "too few test images"
+    return f"{float(estimate['value']):.3f}  ({float(estimate['lo']):.3f}–{float(estimate['hi']):.3f})"
+
+
+def _label(blocks: Sequence[_Block]) -> str:
+    parts = [f"{block.title}, {row.kind} {_numbers(row.estimate)}" for block in blocks for row in block.rows]
+    return "Forest plot of AUROC with 95% intervals. " + "; ".join(parts) + "."
