@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import apply_color_lut
+from pydicom.uid import ExplicitVRBigEndian
 
-from silo_node.cohort.format import ImageArray, Values
+from silo_node.cohort.format import Values
 from silo_node.intake.candidate import Frame, Limits
 from silo_node.intake.dicom_transform import Layout, frame_count, grey_transform, spacing
 from silo_node.intake.dicom_values import integer, text
@@ -86,7 +87,7 @@ def _check_colour(layout: Layout, photometric: object) -> None:
 
 
 def _grey_frames(dataset: Dataset, decoded: Iterator[NDArray[Any]], layout: Layout, values: Values) -> Iterator[Frame]:
-    little = dataset.file_meta.TransferSyntaxUID.is_little_endian
+    little = dataset.file_meta.TransferSyntaxUID != ExplicitVRBigEndian
     transforms = [grey_transform(dataset, layout, i, little_endian=little) for i in range(layout.frames)]
     image_range = None
     # Floats and 32-bit integers have no useful range of their own: the object's extremes stand in, for all its frames.
@@ -164,10 +165,12 @@ def _palette_frames(dataset: Dataset, decoded: Iterator[NDArray[Any]], layout: L
 
 
 def _colour_frame(dataset: Dataset, colours: NDArray[Any], layout: Layout, index: int, bits: int, values: Values) -> Frame:
-    if colours.dtype not in (np.dtype(np.uint8), np.dtype(np.uint16)):
+    if colours.dtype.kind != "u":
         raise Rejection(Reason.UNSUPPORTED)
-    pixels: ImageArray = np.ascontiguousarray(colours.transpose(2, 0, 1))
-    if values == "display" and bits != 8 * pixels.dtype.itemsize:
+    pixels: NDArray[Any] = np.ascontiguousarray(colours.transpose(2, 0, 1), dtype=colours.dtype.newbyteorder("="))
+    if values == "modality":
+        pixels = pixels if pixels.dtype.itemsize <= 2 else pixels.astype(np.float32)
+    elif bits != 8 * pixels.dtype.itemsize or bits > 16:
         pixels = quantise(stretch(pixels.astype(np.float64), 0.0, 2.0**bits - 1), bits)
     return Frame(
         pixels=pixels,

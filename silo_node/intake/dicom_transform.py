@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from silo_node.intake.dicom_values import integer, item, number, pair, text, value
+from silo_node.intake.dicom_values import integer, item, items, number, pair, text, value
 from silo_node.intake.display import GreyTransform, LookupTable, Window
 from silo_node.intake.reasons import Reason, Rejection
 
@@ -43,20 +43,11 @@ class Layout:
 
 def frame_sources(dataset: Dataset, frame: int) -> Iterator[Dataset]:
     """Where to look for a frame's attributes, nearest first: its own group, the shared one, the dataset itself."""
-    groups = value_list(dataset, "PerFrameFunctionalGroupsSequence")
+    groups = items(dataset, "PerFrameFunctionalGroupsSequence")
     if frame < len(groups):
         yield groups[frame]
     if (shared := item(dataset, "SharedFunctionalGroupsSequence")) is not None:
         yield shared
-
-
-def value_list(dataset: Dataset, keyword: str) -> list[Dataset]:
-    """All items of a sequence."""
-    try:
-        found = dataset.get(keyword)
-        return list(found) if found else []
-    except Exception:  # a damaged sequence is an absent one
-        return []
 
 
 def from_group(dataset: Dataset, frame: int, group: str) -> Dataset:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
+from pydicom.sequence import Sequence
 
 from silo_node.intake.labels import OLDEST
 
@@ -68,12 +69,18 @@ def pair(dataset: Dataset, keyword: str) -> tuple[float, float] | None:
     return (first, second) if 0 < first < math.inf and 0 < second < math.inf else None
 
 
-def item(dataset: Dataset | None, keyword: str) -> Dataset | None:
+def items(dataset: Dataset, keyword: str) -> list[Dataset]:
+    """All items of a sequence; none if it is absent or damaged."""
+    try:
+        found = dataset.get(keyword)
+        return list(found) if isinstance(found, Sequence) else []
+    except Exception:  # as above
+        return []
+
+
+def item(dataset: Dataset, keyword: str) -> Dataset | None:
     """The first item of a sequence."""
-    if dataset is None:
-        return None
-    found = value(dataset, keyword)
-    return found if isinstance(found, Dataset) else None
+    return next(iter(items(dataset, keyword)), None)
 
 
 def sex(dataset: Dataset) -> Literal["M", "F", "O"] | None:

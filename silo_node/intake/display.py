@@ -26,7 +26,8 @@ class LookupTable:
 
     def apply(self, values: NDArray[Any]) -> Grey:
         """Map `values`; inputs outside the table take its first or last entry."""
-        index = np.clip(np.floor(values) - self.first, 0, len(self.entries) - 1).astype(np.int64)
+        # int64 before subtracting: unsigned pixels would wrap around below `first`.
+        index = np.clip(np.floor(values).astype(np.int64) - self.first, 0, len(self.entries) - 1)
         mapped: Grey = self.entries[index].astype(np.float64)
         return mapped
 
