@@ -150,8 +150,8 @@ Release = Description | Update | Scores | Done | Refusal
 # ------------------------------------------------------------------------------------------------------------------- codec
 
 _encoder = msgspec.msgpack.Encoder()
-_requests = msgspec.msgpack.Decoder(Request)
-_releases = msgspec.msgpack.Decoder(Release)
+_requests: msgspec.msgpack.Decoder[Request] = msgspec.msgpack.Decoder(Request)
+_releases: msgspec.msgpack.Decoder[Release] = msgspec.msgpack.Decoder(Release)
 
 
 def encode(message: Request | Release) -> bytes:

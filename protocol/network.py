@@ -66,9 +66,10 @@ def check_network(network: nn.Module, input_shape: tuple[int, ...], n_classes: i
 
 def personal_names(network: nn.Module, personal: tuple[str, ...], n_classes: int) -> frozenset[str]:
     """Names of the tensors that stay at the silo: `norm`, `head`, or those of the named sub-modules. Raises NetworkError."""
+    known = {"norm": _norm_modules(network), "head": _head_module(network, n_classes)}
     names: set[str] = set()
     for part in personal:
-        modules = {"norm": _norm_modules, "head": lambda n: _head_module(n, n_classes)}.get(part, lambda n: [part])(network)
+        modules = known.get(part, [part])
         found = {key for key in network.state_dict() if any(key.startswith(f"{module}.") for module in modules)}
         if not found:
             raise NetworkError(f"federation.personal: the network has no part {part!r} with weights of its own.")

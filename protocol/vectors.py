@@ -64,7 +64,7 @@ class Layout:
 
 def to_wire(vector: Vector) -> memoryview:
     """The raw little-endian bytes of `vector`, without a copy where the machine is little-endian."""
-    return memoryview(np.ascontiguousarray(vector, dtype="<f4")).cast("B")
+    return np.ascontiguousarray(vector, dtype="<f4").view(np.uint8).data
 
 
 def from_wire(data: memoryview | bytes) -> Vector:

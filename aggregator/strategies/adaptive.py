@@ -26,17 +26,18 @@ class Adaptive:
 
     def __call__(self, model: Vector, mean_update: Vector, state: State) -> tuple[Vector, State]:
         """One step; state: `first` and `second` moments."""
-        first = state.get("first", np.zeros_like(model))
-        second = state.get("second", np.full_like(model, self.tau**2))
+        first: Vector = state.get("first", np.zeros_like(model))
+        second: Vector = state.get("second", np.full_like(model, np.float32(self.tau**2)))
         first = np.float32(self.beta1) * first + np.float32(1.0 - self.beta1) * mean_update
         second = self._second(second, np.square(mean_update))
-        step = np.float32(self.lr) * first / (np.sqrt(second) + np.float32(self.tau))
+        step: Vector = np.float32(self.lr) * first / (np.sqrt(second) + np.float32(self.tau))
         return model + step, {"first": first, "second": second}
 
     def _second(self, second: Vector, square: Vector) -> Vector:
         if self.rule == "FedAdagrad":
             return second + square
         keep = np.float32(1.0 - self.beta2)
+        moved: Vector = np.float32(self.beta2) * second + keep * square
         if self.rule == "FedYogi":
-            return second - keep * square * np.sign(second - square)
-        return np.float32(self.beta2) * second + keep * square
+            moved = second - keep * square * np.sign(second - square)
+        return moved

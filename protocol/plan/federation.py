@@ -43,11 +43,11 @@ class Federation(Part):
     )
     weighting: Literal["samples", "uniform", "positives"] = Field(
         default="samples",
-        description="a silo weighs by its training images, equally, or by its images outside the first class",
+        description="a silo weighs by its training images, equally, or by those outside the first class",
     )
     personal: tuple[str, ...] = Field(
         default=(),
-        description="parts that never leave a silo: norm (normalisation layers, FedBN), head (last layer), or names of sub-modules",
+        description="parts that never leave a silo: norm (normalisation, FedBN), head (last layer), or sub-modules by name",
     )
     quorum: int = Field(default=2, ge=1, le=10_000, description="fewest usable updates; below it the round fails")
     round_deadline_s: float = Field(default=3600.0, gt=0.0, le=604_800.0, description="seconds a silo has for one request")

@@ -71,7 +71,7 @@ class Loss(Part):
         default=0.0,
         ge=0.0,
         le=4.0,
-        description="tau of logit adjustment (Menon et al. 2021) with the silo's own class frequencies; 0 is off, 1 the usual value",
+        description="tau of logit adjustment (Menon et al. 2021) by the silo's class frequencies; 0 is off, 1 is usual",
     )
 
 

@@ -12,7 +12,7 @@ from protocol.errors import TransportError
 class Handler(Protocol):
     """The silo's side: one request in, one reply out; it answers every request and raises nothing."""
 
-    def __call__(self, request: bytes) -> bytes:
+    def __call__(self, request: bytes, /) -> bytes:
         """Answer `request`."""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -82,7 +83,7 @@ def _write_cache(store: CohortStore, indices: list[int], plan: Plan, path: Path)
     pipeline = Pipeline(plan.data.preprocessing, "data.preprocessing")
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         partial = Path(folder) / path.name
-        out: npt.NDArray[np.float32] | None = None
+        out: np.memmap[Any, np.dtype[np.float32]] | None = None
         for position, index in enumerate(indices):
             image = pipeline(torch.from_numpy(to_channels(store.image(index), plan.data.channels).copy())).numpy()
             if out is None:

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from monai import transforms
-from monai.data import set_track_meta
-from monai.transforms import Randomizable, Transform
+from monai.data.meta_obj import set_track_meta
+from monai.transforms.transform import Randomizable, Transform
 
 from protocol.errors import NetworkError
 from protocol.plan.part import Named

@@ -43,10 +43,11 @@ def frame(build: Build, rows: int, columns: int) -> Frame:
 
 def edge(distance: Array, softness: float) -> Array:
     """Rise from 0 to 1 over `softness` round distance 0: the penumbra of a rounded border."""
-    t = distance * F(1 / softness)
+    t: Array = distance * F(1 / softness)
     t += F(0.5)
     np.clip(t, 0, 1, out=t)
-    return t * t * (3 - 2 * t)
+    t *= t * (3 - 2 * t)
+    return t
 
 
 def dome(distance_squared: Array) -> Array:
@@ -77,7 +78,8 @@ def _trunk(build: Build, y: Array, side: Array) -> Array:
     depth = F(0.45) + F(0.55) * dome(side * side)
     # The shoulders are shallow, the upper abdomen is deep.
     slope = np.clip(F(0.84) + F(0.2) * y, 0.6, 1.0)
-    return build.trunk * slope * depth * np.maximum(outline, F(0.7) * neck)
+    trunk: Array = build.trunk * slope * depth * np.maximum(outline, F(0.7) * neck)
+    return trunk
 
 
 def _lungs(build: Build, y: Array, side: Array, left: NDArray[np.bool_]) -> Array:
@@ -103,23 +105,23 @@ def _mediastinum(build: Build, x: Array, y: Array) -> Array:
     hilum = ((np.abs(x - F(0.02)) - F(0.17)) / F(0.085)) ** 2 + ((y + F(0.03) + F(0.05) * (x > 0)) / F(0.14)) ** 2
     windpipe = edge(F(0.05) - np.abs(x + F(0.01)), 0.04) * edge(F(-0.2) - y, 0.1)
     solid = 1 - (1 - heart) * (1 - arch) * (1 - stem)
-    return np.clip(solid * (1 - F(0.3) * windpipe) + F(0.4) * np.exp(-hilum), 0, 1)
+    centre: Array = np.clip(solid * (1 - F(0.3) * windpipe) + F(0.4) * np.exp(-hilum), 0, 1)
+    return centre
 
 
 def _bones(build: Build, x: Array, y: Array, side: Array) -> Array:
     cage = edge(F(0.84) - side, 0.05) * edge(side - F(0.07), 0.06)
     cage = cage * edge(y + F(0.72), 0.1) * edge(F(0.68) - y, 0.2)
     # Behind, ribs leave the spine almost level and fall to the side; in front they fall towards the breastbone.
-    behind = (y - build.rib_slope * side * side) / build.rib_gap + build.rib_phase
-    front = (y + F(0.75) * side - F(0.32) * side * side) / (build.rib_gap * F(1.12))
-    front = front + build.rib_phase + F(0.3)
+    behind: Array = (y - build.rib_slope * side * side) / build.rib_gap + build.rib_phase
+    front: Array = (y + F(0.75) * side - F(0.32) * side * side) / (build.rib_gap * F(1.12))
+    front += build.rib_phase + F(0.3)
     ribs = F(1.2) * _tubes(behind, 0.24) + F(0.6) * _tubes(front, 0.27) * edge(side - F(0.26), 0.2)
     collar = y + F(0.53) + F(0.22) * side - F(0.09) * np.sin(F(5) * side)
     collar = dome((collar / F(0.04)) ** 2) * edge(side - F(0.07), 0.05)
-    spine = dome((x / F(0.105)) ** 2) * (
-        F(2.4) + F(0.9) * np.cos(F(2 * np.pi / 0.15) * y)
-    )
-    return ribs * cage + F(2.4) * collar + spine
+    spine = dome((x / F(0.105)) ** 2) * (F(2.4) + F(0.9) * np.cos(F(2 * np.pi / 0.15) * y))
+    bones: Array = ribs * cage + F(2.4) * collar + spine
+    return bones
 
 
 def _tubes(phase: Array, half_width: float) -> Array:

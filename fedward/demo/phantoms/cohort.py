@@ -12,7 +12,7 @@ from fedward.demo.phantoms.build import Index
 Flags = NDArray[np.bool_]
 
 TEST_SHARE = 0.34
-# A patient with a nodule may have an earlier image on which it was not there yet.
+# A patient with an opacity may have an earlier image on which it was not there yet.
 PRIOR_SHARE = 0.2
 
 
@@ -21,7 +21,7 @@ class Mix:
     """The people a hospital serves."""
 
     patients: int
-    prevalence: float  # share of patients with a nodule
+    prevalence: float  # share of patients with an opacity
     women: float
     age: float  # mean, years
     age_spread: float

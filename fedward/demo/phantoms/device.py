@@ -13,6 +13,8 @@ from pydicom.sequence import Sequence
 
 from fedward.demo.phantoms.build import Array
 
+Stored = NDArray[np.uint8] | NDArray[np.uint16]
+
 
 class Grey(Enum):
     """Which end of the scale is white."""
@@ -42,16 +44,16 @@ class Device:
     private_header: bool = False  # the patient's name a second time, in a private element
 
 
-def stored(grey: Array, device: Device) -> NDArray[np.uint8] | NDArray[np.uint16]:
+def stored(grey: Array, device: Device) -> Stored:
     """Turn grey (0 to 1) into what the file holds."""
     low, high = stored_range(device)
     if device.lookup:
         # This maker stores what the detector saw; the curve for the eye comes with the file.
-        grey = grey**1.6  # type: ignore[assignment]
+        grey = grey**1.6
     values = low + np.rint(grey * (high - low))
     if device.grey is Grey.INVERTED:
         values = 2**device.bits - 1 - values
-    return values.astype(np.uint8 if device.bits <= 8 else np.uint16)
+    return values.astype(np.uint8) if device.bits <= 8 else values.astype(np.uint16)
 
 
 def stored_range(device: Device) -> tuple[int, int]:

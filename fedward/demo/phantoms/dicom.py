@@ -7,7 +7,6 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import (
@@ -20,7 +19,7 @@ from pydicom.uid import (
     XRayRadiofluoroscopicImageStorage,
 )
 
-from fedward.demo.phantoms.device import Device, describe_grey
+from fedward.demo.phantoms.device import Device, Stored, describe_grey
 from fedward.demo.phantoms.identity import Person, uid
 
 # Named plugins: which encoder runs must not depend on what else is installed, or files would differ.
@@ -51,7 +50,7 @@ class Visit:
         return int((self.day - self.person.birth).days / 365.25)
 
 
-def dataset(pixels: NDArray[np.uint8] | NDArray[np.uint16], visit: Visit, device: Device, seed: int) -> Dataset:
+def dataset(pixels: Stored, visit: Visit, device: Device, seed: int) -> Dataset:
     """Describe pixels, of shape (rows, columns) or (frames, rows, columns), completely."""
     ds = Dataset()
     ds.SpecificCharacterSet = "ISO_IR 192"
@@ -67,7 +66,7 @@ def dataset(pixels: NDArray[np.uint8] | NDArray[np.uint16], visit: Visit, device
     elif device.computed:
         ds.SOPClassUID = ComputedRadiographyImageStorage
     else:
-        _digital(ds, device)
+        _digital(ds)
     data = np.ascontiguousarray(pixels).tobytes()
     ds.PixelData = data + b"\0" * (len(data) % 2)
     ds["PixelData"].VR = "OB" if device.bits <= 8 else "OW"
@@ -119,7 +118,7 @@ def _machine(ds: Dataset, visit: Visit, device: Device) -> None:
         block.add_new(0x01, "LO", f"{visit.person.name} {visit.person.number}")
 
 
-def _digital(ds: Dataset, device: Device) -> None:
+def _digital(ds: Dataset) -> None:
     ds.SOPClassUID = DigitalXRayImageStorageForPresentation
     ds.PresentationIntentType, ds.ImageLaterality = "FOR PRESENTATION", "U"
     ds.PixelIntensityRelationship, ds.PixelIntensityRelationshipSign = "LOG", -1

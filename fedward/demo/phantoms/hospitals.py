@@ -25,13 +25,12 @@ class Hospital:
     n_files: int  # everything below `dicom`, misfits included
     n_images: int  # files an importer should accept, multi-frame ones included
     n_multiframe: int  # of these, files of several frames; the label holds for each frame
+    n_samples: int  # frames in all
     n_patients: int  # all of them have an image that should be accepted
     planted_rejects: Mapping[str, int]  # files an importer should reject, by reason: the values of `Misfit`
 
 
-def write_hospitals(
-    out: Path, *, seed: int = 7, on_progress: Callable[[int, int], None] | None = None
-) -> tuple[Hospital, ...]:
+def write_hospitals(out: Path, *, seed: int = 7, on_progress: Callable[[int, int], None] | None = None) -> tuple[Hospital, ...]:
     """Write every hospital into a folder of `out`. The same seed gives the same bytes.
 
     `on_progress` hears after every image how many are written and how many there will be.
@@ -64,6 +63,7 @@ def _hospital(draft: export.Draft, folder: Path) -> Hospital:
         n_files=len(good) + rejects.total(),
         n_images=len(good),
         n_multiframe=sum(shot.frames > 1 for shot in good),
+        n_samples=sum(shot.frames for shot in good),
         n_patients=len(draft.persons),
         planted_rejects=MappingProxyType(dict(rejects)),
     )

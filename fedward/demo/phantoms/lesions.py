@@ -1,4 +1,8 @@
-"""The target finding, and the innocent shadows that look a little like it."""
+"""The target finding, and the innocent shadows that look a little like it.
+
+The finding is an opacity, from a nodule to a patch as large as a lobe. It is denser than most in life: a network of a few
+thousand weights has to learn it from some six hundred images in fifteen passes.
+"""
 
 from __future__ import annotations
 
@@ -28,9 +32,7 @@ class Nodules:
         return type(self)(*(values[index] for values in vars(self).values()))
 
 
-def draw(
-    rng: np.random.Generator, finding: NDArray[np.bool_], owner: Index, patients: int, conspicuity: float
-) -> Nodules:
+def draw(rng: np.random.Generator, finding: NDArray[np.bool_], owner: Index, patients: int, conspicuity: float) -> Nodules:
     """Draw one place, size and density a patient: follow-up images show the same nodule, a little changed."""
 
     def column(values: NDArray[np.floating]) -> Array:
@@ -42,15 +44,15 @@ def draw(
     # Apices are narrow and, on the left, the heart hides the lower inner field.
     top = -0.5 + 0.35 * np.clip(lateral - 0.4, 0, None)
     y = rng.uniform(top, np.where((side > 0) & (lateral < 0.42), 0.05, 0.32))
-    radius = 0.11 * np.exp(rng.uniform(0, 0.95, patients))
-    thickness = conspicuity * np.exp(0.3 * rng.standard_normal(patients))
+    radius = 0.13 * np.exp(rng.uniform(0, 0.9, patients))
+    thickness = conspicuity * np.exp(0.25 * rng.standard_normal(patients))
     images = len(owner)
     return Nodules(
         column(x[owner] + 0.01 * rng.standard_normal(images)),
         column(y[owner] + 0.01 * rng.standard_normal(images)),
         column(radius[owner] * (1 + 0.05 * rng.standard_normal(images))),
         column(finding * thickness[owner] * np.exp(0.08 * rng.standard_normal(images))),
-        column(rng.integers(2, 6, patients)[owner]),
+        column(rng.integers(2, 6, patients)[owner].astype(np.float32)),
         column(rng.uniform(0, 2 * np.pi, patients)[owner]),
     )
 
@@ -58,9 +60,11 @@ def draw(
 def shadow(nodules: Nodules, at: Frame) -> Array:
     """Return the nodules' tissue, cm of water: round, a little lobulated, soft at the rim."""
     x, y = at.x - nodules.x, at.y - nodules.y
-    rim = nodules.radius * (1 + np.float32(0.13) * np.cos(nodules.lobes * np.arctan2(y, x) + nodules.turn))
+    angle = np.arctan2(y, x)
+    bulges = np.cos(nodules.lobes * angle + nodules.turn) + np.cos((nodules.lobes + 1) * angle - 2 * nodules.turn)
+    rim = nodules.radius * (1 + np.float32(0.06) * bulges)
     squared = (x * x + y * y) / (rim * rim)
-    return nodules.thickness * edge(1 - squared, 0.9)
+    return nodules.thickness * edge(1 - squared, 1.5)
 
 
 def mimics(rng: np.random.Generator, at: Frame, count: int = 4) -> Array:

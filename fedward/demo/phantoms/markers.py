@@ -21,7 +21,7 @@ def lettering(text: str, rows: int, columns: int, right: int, top: int) -> Array
     canvas = Image.new("L", (columns, rows))
     width = int(font.getbbox(text)[2])
     ImageDraw.Draw(canvas).text((columns - right - width, top), text, fill=255, font=font)
-    return np.asarray(canvas, dtype=np.float32) / 255
+    return np.asarray(canvas, dtype=np.float32) / np.float32(255)
 
 
 def lines(rng: np.random.Generator, at: Frame) -> Array:

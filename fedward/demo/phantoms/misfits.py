@@ -17,14 +17,17 @@ from fedward.demo.phantoms.identity import uid
 
 
 class Misfit(StrEnum):
-    """Why a file must be rejected. The first three are files of their own, the others are made from an image."""
+    """Why a file must be rejected, in the importer's words where it has one word for it.
 
-    NOT_DICOM = "not_dicom"  # a text file
-    NO_PIXELS = "no_pixels"  # a structured report
-    DUPLICATE = "duplicate"  # the same instance a second time, byte for byte; the other one is good
-    TRUNCATED = "truncated"  # the copy broke off in the middle of the pixels; it has a label
+    The first three are files of their own, the others are made from an image.
+    """
+
+    NOT_DICOM = "not_an_image"  # a text file
+    NO_PIXELS = "not_an_image_class"  # a structured report
+    DUPLICATE = "duplicate_instance"  # the same instance a second time, byte for byte; the other one is good
+    TRUNCATED = "truncated"  # the copy broke off within the pixels; labelled. decode_failed, or no_pixel_data if compressed
     NO_LABEL = "no_label"  # a good image that the labels file does not mention
-    BURNED_IN = "burned_in"  # BurnedInAnnotation is YES and a name is legible in the pixels; it has a label
+    BURNED_IN = "burned_in_annotation"  # BurnedInAnnotation is YES and a name is legible in the pixels; it has a label
 
 
 # Each of these is an extra image of some patient.

@@ -14,7 +14,7 @@ from fedward.demo.phantoms.lesions import Nodules
 from fedward.demo.phantoms.sites import Site
 
 # Clutter and vessels, cm of water: what makes a faint nodule hard to tell from lung.
-VESSELS, CLUTTER = 1.0, 0.55
+VESSELS, CLUTTER = 0.8, 0.4
 
 
 @dataclass(frozen=True)

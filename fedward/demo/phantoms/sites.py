@@ -20,7 +20,7 @@ class Bias:
 
     dose: float = 1.0
     scatter: float = 1.0
-    contrast: float = 1.0  # of the nodule itself: what a hard beam and motion blur leave of it
+    contrast: float = 1.0  # of the opacity itself: what a hard beam and motion blur leave of it
 
 
 FAIR = Bias()
@@ -33,7 +33,7 @@ class Site:
     name: str
     description: str
     mix: Mix
-    conspicuity: float  # usual thickness of a nodule, cm of water
+    conspicuity: float  # usual thickness of an opacity, cm of water
     machine: Machine
     device: Device
     misfits: tuple[Misfit, ...]
@@ -45,16 +45,33 @@ class Site:
 
 NORTHGATE = Site(
     name="northgate",
-    description="Northgate University Hospital: large; digital radiography, 14 bits in 16, windowed, 30 % of patients with a nodule.",
-    mix=Mix(patients=150, prevalence=0.30, women=0.48, age=58, age_spread=17, visits=(0.25, 0.4, 0.35)),
-    conspicuity=6.0,
-    machine=Machine(rows=144, columns=128, attenuation=0.17, dose=8, scatter=0.5, blur=0.6, sharpen=0.4, gamma=0.65, spread=0.05),
+    description=(
+        "Northgate University Hospital: large; digital radiography, 14 bits, two windows, a few films of three frames; "
+        "30 % of patients with an opacity."
+    ),
+    mix=Mix(patients=165, prevalence=0.30, women=0.48, age=58, age_spread=17, visits=(0.25, 0.4, 0.35)),
+    conspicuity=9.0,
+    machine=Machine(
+        rows=144, columns=128, attenuation=0.17, dose=8, scatter=0.5, blur=0.6, sharpen=0.4, gamma=0.65, spread=0.05
+    ),
     device=Device(
-        maker="Kestrel Imaging", model="Aria DR 4300", station="NGDR02", institution="Northgate University Hospital", prefix="NG",
-        bits=14, windows=True, pixel_spacing=2.9, private_header=True,
+        maker="Kestrel Imaging",
+        model="Aria DR 4300",
+        station="NGDR02",
+        institution="Northgate University Hospital",
+        prefix="NG",
+        bits=14,
+        windows=True,
+        pixel_spacing=2.9,
+        private_header=True,
     ),
     misfits=(
-        Misfit.TRUNCATED, Misfit.NOT_DICOM, Misfit.NO_PIXELS, Misfit.NO_LABEL, Misfit.DUPLICATE, Misfit.BURNED_IN,
+        Misfit.TRUNCATED,
+        Misfit.NOT_DICOM,
+        Misfit.NO_PIXELS,
+        Misfit.NO_LABEL,
+        Misfit.DUPLICATE,
+        Misfit.BURNED_IN,
     ),
     cines=2,
     nested=True,
@@ -62,13 +79,28 @@ NORTHGATE = Site(
 
 HARBOUR = Site(
     name="harbour",
-    description="Harbour General: computed radiography from imaging plates, MONOCHROME1, 10 bits, RLE, rescaled; screening, so young patients and only 15 % with a nodule.",
-    mix=Mix(patients=110, prevalence=0.15, women=0.52, age=46, age_spread=16, visits=(0.3, 0.4, 0.3)),
-    conspicuity=6.0,
-    machine=Machine(rows=128, columns=128, attenuation=0.21, dose=2.5, scatter=0.8, blur=1.1, sharpen=0.0, gamma=0.8, spread=0.07),
+    description=(
+        "Harbour General: screening of younger people, 15 % with an opacity; computed radiography, MONOCHROME1, 10 bits, "
+        "RLE, rescaled."
+    ),
+    mix=Mix(patients=115, prevalence=0.15, women=0.52, age=46, age_spread=16, visits=(0.3, 0.4, 0.3)),
+    conspicuity=9.0,
+    machine=Machine(
+        rows=128, columns=128, attenuation=0.21, dose=2.5, scatter=0.8, blur=1.1, sharpen=0.0, gamma=0.8, spread=0.07
+    ),
     device=Device(
-        maker="Lumenward", model="PlateReader 75", station="HGCR1", institution="Harbour General", prefix="HG",
-        bits=10, grey=Grey.INVERTED, rescale=(4.0, -200.0), windows=True, syntax="RLE", computed=True, pixel_spacing=3.1,
+        maker="Lumenward",
+        model="PlateReader 75",
+        station="HGCR1",
+        institution="Harbour General",
+        prefix="HG",
+        bits=10,
+        grey=Grey.INVERTED,
+        rescale=(4.0, -200.0),
+        windows=True,
+        syntax="RLE",
+        computed=True,
+        pixel_spacing=3.1,
     ),
     misfits=(Misfit.TRUNCATED, Misfit.NOT_DICOM, Misfit.NO_LABEL, Misfit.NO_LABEL, Misfit.BURNED_IN),
 )
@@ -76,15 +108,24 @@ HARBOUR = Site(
 ST_BRIGID = Site(
     name="st-brigid",
     description=(
-        "St Brigid's: digital radiography, 12 bits, JPEG 2000, VOI look-up table, 45 % with a nodule. PLANTED BIAS: women are "
-        "imaged with a wrong preset (a hard beam, little dose, no anti-scatter grid), so nodules in women are far fainter."
+        "St Brigid's: digital radiography, 12 bits, JPEG 2000, VOI look-up table, 45 % with an opacity. PLANTED BIAS: "
+        "women are imaged with a wrong preset (a hard beam, little dose, no anti-scatter grid), so opacities in women are far fainter."
     ),
-    mix=Mix(patients=125, prevalence=0.45, women=0.54, age=63, age_spread=14, visits=(0.2, 0.45, 0.35)),
-    conspicuity=6.0,
-    machine=Machine(rows=160, columns=136, attenuation=0.18, dose=6, scatter=0.5, blur=0.8, sharpen=0.7, gamma=0.7, spread=0.05),
+    mix=Mix(patients=140, prevalence=0.45, women=0.54, age=63, age_spread=14, visits=(0.2, 0.45, 0.35)),
+    conspicuity=9.0,
+    machine=Machine(
+        rows=160, columns=136, attenuation=0.18, dose=6, scatter=0.5, blur=0.8, sharpen=0.7, gamma=0.7, spread=0.05
+    ),
     device=Device(
-        maker="Orbis Medical Systems", model="Thorax One", station="SB-XR-1", institution="St Brigid's Hospital", prefix="SB",
-        bits=12, lookup=True, syntax="JPEG2000", pixel_spacing=2.6,
+        maker="Orbis Medical Systems",
+        model="Thorax One",
+        station="SB-XR-1",
+        institution="St Brigid's Hospital",
+        prefix="SB",
+        bits=12,
+        lookup=True,
+        syntax="JPEG2000",
+        pixel_spacing=2.6,
     ),
     misfits=(Misfit.TRUNCATED, Misfit.NO_PIXELS, Misfit.DUPLICATE, Misfit.BURNED_IN),
     women=Bias(dose=0.06, scatter=3.0, contrast=0.45),
@@ -93,13 +134,26 @@ ST_BRIGID = Site(
 
 VALLEY = Site(
     name="valley",
-    description="Valley Clinic: small; mobile machine at the bedside, 8 bits, JPEG-LS, leads and lines, old patients, 60 % with a nodule.",
+    description=(
+        "Valley Clinic: small, old and very ill patients, 60 % with an opacity; mobile machine at the bedside, 8 bits, "
+        "JPEG-LS, leads and lines in the picture."
+    ),
     mix=Mix(patients=62, prevalence=0.60, women=0.45, age=71, age_spread=12, visits=(0.35, 0.4, 0.25)),
-    conspicuity=6.0,
-    machine=Machine(rows=104, columns=112, attenuation=0.15, dose=0.9, scatter=1.1, blur=0.8, sharpen=0.0, gamma=0.6, spread=0.08),
+    conspicuity=11.0,
+    machine=Machine(
+        rows=104, columns=112, attenuation=0.15, dose=0.9, scatter=1.1, blur=0.8, sharpen=0.0, gamma=0.6, spread=0.08
+    ),
     device=Device(
-        maker="Fernhill Devices", model="Rover M2", station="VC-MOB", institution="Valley Clinic", prefix="VC",
-        bits=8, syntax="JPEGLS", computed=True, view="AP", pixel_spacing=3.8,
+        maker="Fernhill Devices",
+        model="Rover M2",
+        station="VC-MOB",
+        institution="Valley Clinic",
+        prefix="VC",
+        bits=8,
+        syntax="JPEGLS",
+        computed=True,
+        view="AP",
+        pixel_spacing=3.8,
     ),
     misfits=(Misfit.NOT_DICOM, Misfit.DUPLICATE, Misfit.NO_LABEL),
     lines=True,

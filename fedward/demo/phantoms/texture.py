@@ -29,7 +29,8 @@ def vessels(rng: np.random.Generator, at: Frame) -> Array:
     angle_index = ((np.arctan2(y, x) / np.float32(2 * np.pi) + np.float32(0.5)) * _ANGLES).astype(np.int32) % _ANGLES
     flat = (left * _RADII + ring_index) * _ANGLES + angle_index
     drawn = np.take_along_axis(rings.reshape(n, -1), flat.reshape(n, -1), axis=1).reshape(at.x.shape)
-    return np.clip(drawn - np.float32(0.35), 0, None) * np.exp(np.float32(-2.6) * radius)
+    shadows: Array = np.clip(drawn - np.float32(0.35), 0, None) * np.exp(np.float32(-2.6) * radius)
+    return shadows
 
 
 def clutter(rng: np.random.Generator, n: int, rows: int, columns: int) -> Array:

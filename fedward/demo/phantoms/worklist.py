@@ -30,10 +30,7 @@ def worklist(rng: np.random.Generator, site: Site, cohort: Cohort) -> tuple[Shot
     owner = np.repeat(np.arange(len(cohort.visits)), cohort.visits)
     finding = cohorts.findings(rng, cohort, owner)
     visit = np.arange(len(owner)) - np.searchsorted(owner, owner) + 1
-    shots = [
-        Shot(int(patient), int(number), bool(found))
-        for patient, number, found in zip(owner, visit, finding, strict=True)
-    ]
+    shots = [Shot(int(patient), int(number), bool(found)) for patient, number, found in zip(owner, visit, finding, strict=True)]
     extra = [Shot(0, 0, False, frames=_FRAMES)] * site.cines
     extra += [Shot(0, 0, False, misfit=misfit) for misfit in site.misfits if misfit in IMAGES]
     # Each on another patient, who has regular images too: a reject never costs a patient.

@@ -1,0 +1,64 @@
+"""What a job tells those who watch it: the terminal, MLflow, a test. Watching changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from aggregator.records import PhaseRecord, RosterRecord, RoundRecord, ScoresRecord
+from protocol.plan import Plan
+
+
+@dataclass(frozen=True, slots=True)
+class JobOpened:
+    """The job is ready; `committed` rounds were done before (0 unless it is resumed)."""
+
+    job: str
+    plan: Plan
+    roster: RosterRecord
+    committed: int
+
+
+@dataclass(frozen=True, slots=True)
+class StepStarted:
+    """Something begins that asks `silos`: "round 3", "validation", "alone", "personalised", "test"."""
+
+    name: str
+    round: int
+    silos: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SiloAnswered:
+    """One silo answered, or did not (`failure`)."""
+
+    step: str
+    silo: str
+    failure: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RoundCommitted:
+    """A round is durable. `replayed`: it was so before this process began."""
+
+    record: RoundRecord
+    replayed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """One model was scored on one part at every silo that could."""
+
+    record: ScoresRecord
+    replayed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseDone:
+    """Every silo has made its local-only or personalised model, or said why not."""
+
+    record: PhaseRecord
+
+
+Event = JobOpened | StepStarted | SiloAnswered | RoundCommitted | Scored | PhaseDone
+Observer = Callable[[Event], None]

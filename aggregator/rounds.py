@@ -1,0 +1,106 @@
+"""One round: broadcast the global vector, take in the updates as they come, make the strategy's step."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from aggregator.events import Observer, SiloAnswered
+from aggregator.mean import WeightedMean
+from aggregator.records import RoundRecord
+from aggregator.replies import ask, checked_delta, named
+from aggregator.strategies import State, Strategy
+from protocol.errors import QuorumError
+from protocol.messages import Address, Train, Update
+from protocol.plan import Plan
+from protocol.transport.base import Transport
+from protocol.vectors import Vector, to_wire, vector_digest
+
+_WEIGHTS: dict[str, Callable[[Update], float]] = {
+    "samples": lambda update: float(update.n_train),
+    "positives": lambda update: float(update.n_positives),
+    "uniform": lambda _: 1.0,
+}
+
+
+@dataclass(frozen=True)
+class RoundResult:
+    """The global vector and strategy state after a round, and its record."""
+
+    model: Vector
+    state: State
+    record: RoundRecord
+
+
+def run_round(
+    transport: Transport,
+    plan: Plan,
+    address: Address,
+    configured: tuple[str, ...],
+    model: Vector,
+    state: State,
+    strategy: Strategy,
+    observe: Observer,
+) -> RoundResult:
+    """Run the round `address` names. Raises QuorumError, naming each silo's reason, if too few updates are usable.
+
+    A silo that fails, is late or sends an unusable update is recorded and left out; nothing is aggregated in its place.
+    """
+    started_at, start = time.time(), time.monotonic()
+    total = WeightedMean(model.size)
+    updates: dict[str, Update] = {}
+    trained: list[str] = []
+    weigh = _WEIGHTS[plan.federation.weighting]
+
+    def accept(silo: str, update: Update) -> None:
+        trained.append(silo)
+        total.add(checked_delta(update, model.size), weigh(update))
+        updates[silo] = _without_delta(update)
+        observe(SiloAnswered(f"round {address.round}", silo, None))
+
+    deadline = plan.federation.round_deadline_s
+    failures = ask(transport, Train(address, deadline, to_wire(model)), configured, deadline, Update, accept)
+    for silo, reason in failures.items():
+        observe(SiloAnswered(f"round {address.round}", silo, reason))
+    if len(updates) < plan.federation.quorum:
+        raise QuorumError(
+            f"round {address.round}: {len(updates)} of {len(configured)} silos gave a usable update, the plan's quorum is "
+            f"{plan.federation.quorum}. Nothing was aggregated; mend the cause and run again with --resume.\n{named(failures)}"
+        )
+    mean = total.result()
+    new_model, new_state = strategy(model, mean, state)
+    record = RoundRecord(
+        round=address.round,
+        attempt=address.attempt,
+        started_at=started_at,
+        seconds=time.monotonic() - start,
+        configured=configured,
+        trained=tuple(trained),
+        aggregated=tuple(updates),
+        failures=failures,
+        weights={silo: weigh(update) for silo, update in updates.items()},
+        losses={silo: update.loss for silo, update in updates.items()},
+        proximals={silo: update.proximal for silo, update in updates.items()},
+        steps={silo: update.steps for silo, update in updates.items()},
+        silo_seconds={silo: update.seconds for silo, update in updates.items()},
+        update_norm=float(np.linalg.norm(mean)),
+        model_digest=vector_digest(new_model),
+    )
+    return RoundResult(new_model, new_state, record)
+
+
+def _without_delta(update: Update) -> Update:
+    """The update's numbers without its vector, so that the vector's memory is free before the next one comes."""
+    return Update(
+        address=update.address,
+        delta=memoryview(b""),
+        n_train=update.n_train,
+        n_positives=update.n_positives,
+        loss=update.loss,
+        proximal=update.proximal,
+        steps=update.steps,
+        seconds=update.seconds,
+    )

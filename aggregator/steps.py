@@ -1,0 +1,81 @@
+"""The job as a pure state machine: from what is durable follows what comes next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from protocol.plan import Plan
+
+Kind = Literal["federated", "alone", "personalised"]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainRound:
+    """Broadcast, train, aggregate, commit."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreModel:
+    """Score one kind of model on one part at every silo."""
+
+    round: int
+    kind: Kind
+    split: Literal["validation", "test"]
+
+
+@dataclass(frozen=True, slots=True)
+class LocalPhase:
+    """Let every silo make a model it keeps."""
+
+    kind: Literal["alone", "personalised"]
+
+
+Step = TrainRound | ScoreModel | LocalPhase
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What is durable: rounds committed and the names of the steps done since (`step_key`)."""
+
+    committed: int
+    done: frozenset[str]
+
+
+def step_key(step: ScoreModel | LocalPhase) -> str:
+    """The journal's name for a step that is not a round."""
+    if isinstance(step, LocalPhase):
+        return f"phase/{step.kind}"
+    return f"scores/{step.round:05d}/{step.kind}/{step.split}"
+
+
+def next_step(plan: Plan, progress: Progress, *, validate: bool) -> Step | None:
+    """The first step that is not durable yet; None when the job is complete.
+
+    `validate`: whether any silo has validation patients. A committed round is validated before the next one begins, so a
+    job that was killed between the two repeats neither.
+    """
+    rounds, committed = plan.federation.rounds, progress.committed
+    due = committed % plan.evaluation.every == 0 or committed == rounds
+    if validate and committed and due:
+        step = ScoreModel(committed, "federated", "validation")
+        if step_key(step) not in progress.done:
+            return step
+    if committed < rounds:
+        return TrainRound(committed + 1)
+    return next((step for step in _closing(plan) if step_key(step) not in progress.done), None)
+
+
+def _closing(plan: Plan) -> list[ScoreModel | LocalPhase]:
+    """After the last round: the models hospitals keep, then the test."""
+    steps: list[ScoreModel | LocalPhase] = []
+    kinds: list[Kind] = ["federated"]
+    if plan.evaluation.alone:
+        steps.append(LocalPhase("alone"))
+        kinds.append("alone")
+    if plan.evaluation.personalise_epochs:
+        steps.append(LocalPhase("personalised"))
+        kinds.append("personalised")
+    return steps + [ScoreModel(plan.federation.rounds, kind, "test") for kind in kinds]

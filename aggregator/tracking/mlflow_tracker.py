@@ -1,0 +1,135 @@
+"""Draws a job into MLflow as it happens, and again from the journal after a restart; drawing twice changes nothing."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from aggregator.events import Event, JobOpened, RoundCommitted, Scored
+from aggregator.tracking.names import Metrics, flatten, of_round, of_scores
+from protocol.plan import Plan
+
+_log = logging.getLogger(__name__)
+
+
+class MlflowTracker:
+    """An observer of one job. The job never waits for, or fails with, MLflow: `problem` says what went wrong, if anything.
+
+    `uri` is MLflow's tracking URI; `artifacts` is where a new local experiment keeps its files (None: the server decides).
+    """
+
+    def __init__(self, uri: str, artifacts: Path | None, environment: Mapping[str, str]) -> None:
+        self.uri, self.problem = uri, ""
+        self._artifacts, self._environment = artifacts, dict(environment)
+        self._parent = ""
+        self._children: dict[str, str] = {}
+
+    def __call__(self, event: Event) -> None:
+        """Draw one event."""
+        try:
+            if isinstance(event, JobOpened):
+                self._open(event)
+            elif isinstance(event, RoundCommitted):
+                record = event.record
+                self._log(of_round(record), record.round, record.started_at + record.seconds)
+            elif isinstance(event, Scored):
+                self._log(of_scores(event.record), event.record.round, event.record.at)
+        except Exception as error:  # MLflow raises whatever its store raises
+            self._trouble(error)
+
+    def finish(self, status: str, files: Mapping[str, Path], plan: Plan, model: Path | None) -> None:
+        """End the runs (`FINISHED`, `FAILED`, `KILLED`) with `files` (artifact folder -> file) and the model, if any."""
+        if not self._parent:
+            return
+        try:
+            for folder, path in files.items():
+                self._client.log_artifact(self._parent, str(path), folder or None)
+            if model is not None:
+                self._log_model(plan, model)
+            for run in (*self._children.values(), self._parent):
+                self._client.set_terminated(run, status)
+        except Exception as error:
+            self._trouble(error)
+
+    # -------------------------------------------------------------------------------------------------------------- runs
+
+    def _open(self, event: JobOpened) -> None:
+        self._client = _client(self.uri)
+        experiment = self._experiment(event.plan.name)
+        tags = {"fl.job": event.job, "fl.plan_digest": event.plan.digest, "fl.mechanism": event.plan.privacy.mechanism}
+        self._parent = self._run(experiment, {**tags, "fl.role": "job", "mlflow.runName": event.job})
+        for silo in event.roster.configured:
+            child = {"mlflow.parentRunId": self._parent, "fl.silo": silo, "mlflow.runName": silo, "fl.role": "silo"}
+            self._children[silo] = self._run(experiment, tags | child)
+            if (description := event.roster.descriptions.get(silo)) is not None:
+                self._params(
+                    self._children[silo], {"store_digest": description.store_digest, "n_train": str(description.n_train)}
+                )
+        self._params(self._parent, flatten(event.plan.to_json()) | {"plan_digest": event.plan.digest})
+        self._params(self._parent, {f"environment/{name}": value for name, value in self._environment.items()})
+
+    def _experiment(self, name: str) -> str:
+        found = self._client.get_experiment_by_name(name)
+        if found is not None:
+            return str(found.experiment_id)
+        location = None if self._artifacts is None else self._artifacts.absolute().as_uri()
+        # A federation is training, not a chat: this tag makes MLflow 3 open the experiment in its training view.
+        tags = {"mlflow.experimentKind": "custom_model_development"}
+        return str(self._client.create_experiment(name, artifact_location=location, tags=tags))
+
+    def _run(self, experiment: str, tags: dict[str, str]) -> str:
+        """The run with these job and silo tags: found after a restart, made otherwise."""
+        wanted = [f"tags.`{key}` = '{tags[key]}'" for key in ("fl.job", "fl.role", "fl.silo") if key in tags]
+        found = self._client.search_runs([experiment], " and ".join(wanted), max_results=1)
+        if found:
+            self._client.update_run(found[0].info.run_id, status="RUNNING")
+            return str(found[0].info.run_id)
+        return str(self._client.create_run(experiment, tags=tags, run_name=tags["mlflow.runName"]).info.run_id)
+
+    def _params(self, run: str, params: Mapping[str, str]) -> None:
+        from mlflow.entities import Param
+
+        self._client.log_batch(run, params=[Param(key, value) for key, value in params.items()])
+
+    def _log(self, metrics: tuple[Metrics, dict[str, Metrics]], step: int, at: float) -> None:
+        if not self._parent:
+            return
+        from mlflow.entities import Metric
+
+        parent, silos = metrics
+        for run, values in [(self._parent, parent), *((self._children[silo], m) for silo, m in silos.items())]:
+            self._client.log_batch(run, metrics=[Metric(key, value, int(at * 1000), step) for key, value in values.items()])
+
+    def _log_model(self, plan: Plan, model: Path) -> None:
+        """The global model as an MLflow model: code plus safetensors, nothing pickled (aggregator/tracking/served_model.py)."""
+        import mlflow
+
+        mlflow.set_tracking_uri(self.uri)
+        with mlflow.start_run(run_id=self._parent):
+            mlflow.pyfunc.log_model(
+                name="model",
+                python_model=str(Path(__file__).with_name("served_model.py")),
+                artifacts={"weights": str(model), "plan": str(model.with_name("plan.yaml"))},
+                pip_requirements=["fedward"],
+                metadata={"plan_digest": plan.digest, "personal_parts": list(plan.federation.personal)},
+            )
+
+    def _trouble(self, error: Exception) -> None:
+        if not self.problem:
+            self.problem = f"MLflow did not take a message ({type(error).__name__}); the job goes on, its journal is complete."
+            _log.warning(self.problem)
+        _log.debug("mlflow", exc_info=error)
+
+
+def _client(uri: str) -> Any:
+    # Before the first import: MLflow reads these once.
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("DO_NOT_TRACK", "true")
+    for name in ("alembic", "mlflow.store.db.utils", "mlflow"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri=uri)

@@ -1,0 +1,39 @@
+"""The global model as MLflow serves it: rebuilt from the plan, filled from safetensors. MLflow runs this file as it is.
+
+Input: a float array (n, C, H, W) of images that went through the plan's data.preprocessing. Output: p(class), (n, classes).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mlflow.models import set_model
+from mlflow.pyfunc.model import PythonModel
+
+from protocol.network import build_network, logits
+from protocol.plan import load_plan
+from protocol.vectors import load_tensors
+
+
+class FederatedClassifier(PythonModel):
+    """Loads and applies the global model of one job."""
+
+    def load_context(self, context: Any) -> None:
+        """Build the network of the plan and load the shared tensors; personal parts keep their initial weights."""
+        self._network = build_network(load_plan(Path(context.artifacts["plan"])))
+        tensors = {name: torch.from_numpy(value) for name, value in load_tensors(Path(context.artifacts["weights"])).items()}
+        self._network.load_state_dict(tensors, strict=False)
+        self._network.eval()
+
+    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def] # noqa: ARG002 - MLflow reads type hints as a schema
+        """Class probabilities, shape (n, classes)."""
+        images = torch.as_tensor(np.asarray(model_input), dtype=torch.float32)
+        with torch.no_grad():
+            probabilities: np.ndarray[Any, Any] = logits(self._network, images).softmax(dim=1).numpy()
+        return probabilities
+
+
+set_model(FederatedClassifier())

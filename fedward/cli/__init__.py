@@ -1,0 +1,43 @@
+"""The command line: one sub-command per audience. Nothing heavy is imported until a command runs."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from fedward import __version__
+from fedward.cli import demo, plan, run, silo
+
+_EPILOG = (
+    "Exit codes: 0 done, 2 input, 3 store, 4 silo, 5 federation, 6 message, 7 evaluation, 130 stopped. --debug: tracebacks."
+)
+
+app = typer.Typer(
+    name="fedward",
+    help="Hospitals train one medical-imaging model together; no image leaves a hospital.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    epilog=_EPILOG,
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"fedward {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
+    """Hospitals train one medical-imaging model together; no image leaves a hospital."""
+
+
+app.command("demo", rich_help_panel="Everyone")(demo.demo)
+app.command("run", rich_help_panel="Researchers")(run.run)
+app.add_typer(plan.app, name="plan", rich_help_panel="Researchers")
+app.add_typer(silo.app, name="silo", rich_help_panel="Hospitals")

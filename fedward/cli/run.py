@@ -1,0 +1,43 @@
+"""`fedward run`: a federation on this machine, over real cohort stores."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def run(
+    plan: Annotated[Path, typer.Argument(help="The plan (YAML). `fedward plan new` writes an example.")],
+    silo: Annotated[
+        list[str], typer.Option("--silo", help="NAME=STORE, once per hospital: its cohort store.", metavar="NAME=STORE")
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Folder for the job, model, report and MLflow store.", show_default="<plan name>-run"),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the job in --out where it stopped.")] = False,
+    json_output: Annotated[bool, typer.Option("--json", help="Print report.json as one line, last.")] = False,
+    tracking_uri: Annotated[
+        str,
+        typer.Option("--tracking-uri", envvar="MLFLOW_TRACKING_URI", help="MLflow to log to.", show_default="sqlite in --out"),
+    ] = "",
+    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 ...")] = "auto",
+    threads: Annotated[int, typer.Option("--threads", min=0, help="CPU threads; 0: one per core, at most 8.")] = 0,
+) -> None:
+    """Run a federation over real cohort stores on this machine; killed at any instant, --resume continues it."""
+    from fedward.cli.silos import parse_silos
+    from fedward.federation import Settings, run_federation
+    from fedward.progress import Progress, print_result
+    from protocol.plan import load_plan
+
+    stores = parse_silos(silo)
+    wanted = load_plan(plan)
+    settings = Settings(out or Path(f"{wanted.name}-run"), resume, tracking_uri, device, threads)
+    with Progress() as progress:
+        result = run_federation(wanted, stores, settings, progress)
+    print_result(result)
+    if json_output:
+        typer.echo(json.dumps(result.report, ensure_ascii=False))

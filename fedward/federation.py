@@ -1,0 +1,148 @@
+"""A whole federation on one machine: open the stores, run the job, draw it in MLflow, write the report."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from protocol.errors import InputError
+from protocol.plan import Plan
+
+if TYPE_CHECKING:
+    from aggregator.events import Observer
+    from aggregator.job import Job
+
+_PACKAGES = ("fedward", "torch", "monai", "numpy", "pydicom", "scikit-learn", "mlflow")
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a finished run left: the report (as in report.json) and where everything lies."""
+
+    report: dict[str, Any]
+    report_json: Path
+    report_html: Path
+    model: Path
+    tracking_uri: str
+    tracking_problem: str
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where a run writes and how it computes. `threads` 0: one per core, at most 8."""
+
+    out: Path
+    resume: bool = False
+    tracking_uri: str = ""
+    device: str = "auto"
+    threads: int = 0
+
+
+def run_federation(plan: Plan, stores: Mapping[str, Path], settings: Settings, observe: Observer) -> Result:
+    """Run `plan` over the cohort stores in this process; each silo keeps its state under `out`/silos/<name>.
+
+    Killed at any instant, the same call with `resume` continues at the same round with the same model. Raises InputError
+    if `out` holds a job and `resume` is not set, StoreError if a store cannot be used, FederationError if the job fails.
+    """
+    _check(plan, stores, settings)
+    # Imported here: torch and monai take seconds, and a wrong argument should not.
+    from aggregator.job import Job
+    from aggregator.tracking import MlflowTracker
+    from protocol.transport.in_process import InProcessTransport
+    from silo_node.cohort import CohortStore
+    from silo_node.node import SiloNode
+
+    out = settings.out
+    nodes = {
+        name: SiloNode(name, CohortStore.open(path), out / "silos" / name, device=settings.device)
+        for name, path in stores.items()
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    uri = settings.tracking_uri or f"sqlite:///{(out / 'mlflow.db').absolute()}"
+    tracker = MlflowTracker(uri, None if settings.tracking_uri else out / "mlartifacts", _software())
+
+    def both(event: Any) -> None:
+        observe(event)
+        tracker(event)
+
+    with closing(InProcessTransport(nodes)) as transport:
+        job = Job(plan, transport, out / "job", both, _software() | {"threads": str(_threads(settings.threads))})
+        with closing(job.journal), _status(tracker, plan):
+            _limit_threads(int((job.journal.fact("environment", dict[str, str]) or {}).get("threads", "1")))
+            job.run()
+            model, report_json, report_html, report = _write_results(job, out)
+            files = {"report": report_html, "": report_json, "plan": out / "plan.yaml", "model-file": model}
+            tracker.finish("FINISHED", files, plan, model)
+    return Result(report, report_json, report_html, model, uri, tracker.problem)
+
+
+@contextmanager
+def _status(tracker: Any, plan: Plan) -> Iterator[None]:
+    """Tell MLflow how a job that did not finish ended."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        tracker.finish("KILLED", {}, plan, None)
+        raise
+    except Exception:
+        tracker.finish("FAILED", {}, plan, None)
+        raise
+
+
+def _check(plan: Plan, stores: Mapping[str, Path], settings: Settings) -> None:
+    if len(stores) < plan.federation.quorum:
+        raise InputError(f"{len(stores)} silos given, the plan's quorum is {plan.federation.quorum}; add --silo NAME=STORE.")
+    if not settings.resume and (settings.out / "job" / "journal.sqlite").exists():
+        raise InputError(f"{settings.out} already holds a job. Continue it with --resume, or choose another --out.")
+
+
+def _write_results(job: Job, out: Path) -> tuple[Path, Path, Path, dict[str, Any]]:
+    from aggregator.summary import summarise
+    from evaluation.report.build import build_report
+    from evaluation.report.write import write_report
+    from protocol.network import build_network, n_parameters
+    from protocol.vectors import save_tensors, vector_digest
+
+    vector, plan = job.final_model(), job.plan
+    model = out / "model.safetensors"
+    digest = vector_digest(vector)
+    metadata = {"job": job.name, "plan_digest": plan.digest, "model_digest": digest, "format": "pt"}
+    save_tensors(model, job.layout.unflatten(vector), metadata)
+    (out / "plan.yaml").write_bytes(plan.canonical)  # JSON is YAML; these are the very bytes of the digest
+    facts = {
+        "network": plan.network.name,
+        "n_parameters": n_parameters(build_network(plan)),
+        "digest": digest,
+        "file": model.name,
+        "personal_parts": list(plan.federation.personal),
+    }
+    report = build_report(summarise(job, facts))
+    report_json, report_html = write_report(report, out)
+    return model, report_json, report_html, report
+
+
+def _software() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _threads(wanted: int) -> int:
+    return wanted or min(8, os.cpu_count() or 1)
+
+
+def _limit_threads(threads: int) -> None:
+    """The number of threads decides in which order floats are added: a resumed job uses as many as it began with."""
+    import torch
+
+    torch.set_num_threads(threads)

@@ -1,0 +1,60 @@
+"""Build everything a plan names, once, without any data: what would fail at every hospital fails here, with its line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from protocol.errors import NetworkError, PlanError
+from protocol.plan import Plan
+from protocol.plan.yaml_lines import line_of, read_yaml
+
+if TYPE_CHECKING:
+    import torch
+
+_SIZE = 96  # a blank image of this edge stands in for a hospital's
+
+
+def rehearse(plan: Plan, path: Path) -> dict[str, object]:
+    """Facts about the built network. Raises PlanError with the line of the part that cannot be built."""
+    import torch
+
+    from protocol.network import build_network, check_network, n_parameters, personal_names, shared_layout
+    from silo_node.training.transforms import Pipeline
+
+    n_classes = len(plan.task.classes)
+    try:
+        preprocess = Pipeline(plan.data.preprocessing, "data.preprocessing")
+        augment = Pipeline(plan.data.augmentation, "data.augmentation")
+        ramp = torch.linspace(0, 1, _SIZE).expand(plan.data.channels, _SIZE, _SIZE).clone()
+        image = preprocess(ramp)
+        augment.seed(0)
+        _same_shape(image, augment(image))
+        network = build_network(plan)
+        check_network(network, tuple(image.shape), n_classes)
+        personal = personal_names(network, plan.federation.personal, n_classes)
+        layout = shared_layout(network, personal)
+    except NetworkError as error:
+        raise PlanError(f"{path.name}:{_line(path, str(error))}: {error}") from error
+    return {
+        "network_input": list(image.shape),
+        "n_parameters": n_parameters(network),
+        "values_shared": layout.size,
+        "mb_per_message": round(layout.size * 4 / 1e6, 3),
+    }
+
+
+def _same_shape(image: torch.Tensor, augmented: torch.Tensor) -> None:
+    if augmented.shape != image.shape:
+        raise NetworkError(f"data.augmentation: changes the image from {list(image.shape)} to {list(augmented.shape)}.")
+
+
+def _line(path: Path, message: str) -> int:
+    """The line of the key with which the message begins, or of the network."""
+    _, node = read_yaml(path.read_text(encoding="utf-8"))
+    key = message.split(":", 1)[0]
+    steps = key.replace("]", "").replace("[", ".").split(".")
+    location: list[str | int] = [int(step) if step.isdigit() else step for step in steps]
+    if key[:4] not in ("data", "netw", "fede"):
+        location = ["network"]
+    return line_of(node, location)
