@@ -34,9 +34,10 @@ def examine(context: Context, task: Task, on_step: Callable[[], None] = lambda: 
             warnings.simplefilter("ignore")
             name = os.fsdecode(task.name)
             candidate = open_candidate(Path(os.fsdecode(context.source)) / name, name)
-            row = context.labels.match(candidate.identity | {"file": name})
-            outcome = msgspec.structs.replace(outcome, row=row)
-            return _sampled(context, outcome, candidate, context.labels.rows[row], on_step)
+            identity = candidate.identity | {"file": name}
+            number = context.labels.find(identity)
+            outcome = msgspec.structs.replace(outcome, row=number)
+            return _sampled(context, outcome, candidate, context.labels.check(number, identity), on_step)
     except Rejection as rejection:
         reason = rejection.reason
     except MemoryError:

@@ -35,18 +35,17 @@ class LabelTable(msgspec.Struct, frozen=True):
     index: dict[str, dict[str, int]]
     columns: list[str]
 
-    def match(self, identity: dict[str, str]) -> int:
-        """The row about a file with these identifiers (absent ones left out).
-
-        Rejection NO_LABEL if there is none, MISMATCH if the row contradicts the file, LABEL_EMPTY if it says nothing.
-        """
+    def find(self, identity: dict[str, str]) -> int:
+        """The row about a file with these identifiers (absent ones left out). Rejection NO_LABEL if there is none."""
         for key in KEYS:
             value = identity.get(key)
             number = self.index.get(key, {}).get(same_text(value)) if value else None
             if number is not None:
-                break
-        else:
-            raise Rejection(Reason.NO_LABEL)
+                return number
+        raise Rejection(Reason.NO_LABEL)
+
+    def check(self, number: int, identity: dict[str, str]) -> LabelRow:
+        """That row. Rejection MISMATCH if it contradicts the file, LABEL_EMPTY if it says nothing."""
         row = self.rows[number]
         for key in MUST_AGREE:
             ours, theirs = identity.get(key), row.keys.get(key)
@@ -54,7 +53,7 @@ class LabelTable(msgspec.Struct, frozen=True):
                 raise Rejection(Reason.MISMATCH)
         if not row.labels:
             raise Rejection(Reason.LABEL_EMPTY)
-        return number
+        return row
 
 
 def same_text(value: str) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from dicom_phantoms import dataset, save
-from pydicom import dcmread
+from pydicom import dcmread, dcmwrite
 from pydicom.dataset import Dataset
 from pydicom.pixels.processing import convert_color_space
 from pydicom.sequence import Sequence
@@ -67,7 +67,7 @@ def test_the_byte_order_changes_nothing(tmp_path, syntax, photometric) -> None:
     if syntax == ExplicitVRBigEndian:
         ds.PixelData = pixels.byteswap().tobytes()
         ds["PixelData"].VR = "OW"
-        ds.save_as(tmp_path / "image.dcm", implicit_vr=False, little_endian=False, force_encoding=True)
+        dcmwrite(tmp_path / "image.dcm", ds, implicit_vr=False, little_endian=False, force_encoding=True)
     else:
         save(ds, tmp_path / "image.dcm")
     np.testing.assert_array_equal(frames_at(tmp_path / "image.dcm")[0].pixels, plain)
