@@ -17,7 +17,8 @@ def outcome(rounds: Sequence[dict[str, Any]], sites: Sequence[dict[str, Any]]) -
         verdict: [site["id"] for site in compared if site["versus_alone"]["federated"]["verdict"] == verdict]
         for verdict in _VERDICTS
     }
-    trained = f"{_count(len(took_part), 'hospital')} trained one model together in {_count(n_rounds, 'round')}."
+    together = "one model together" if len(took_part) > 1 else "a model"
+    trained = f"{_count(len(took_part), 'hospital')} trained {together} in {_count(n_rounds, 'round')}."
     sentence = f"{trained} {_comparison(verdicts) if compared else _NOT_COMPARED}"
     return {"sentence": sentence, "aggregated_sites": took_part, "n_rounds": n_rounds, "versus_alone": verdicts}
 
@@ -26,7 +27,7 @@ _NOT_COMPARED = "It was not compared with models that hospitals trained alone."
 
 
 def _comparison(verdicts: dict[str, list[str]]) -> str:
-    better, worse, unclear = (len(verdicts[name]) for name in _VERDICTS[:3])
+    better, worse, unclear, unknown = (len(verdicts[name]) for name in _VERDICTS)
     enough = better + worse + unclear
     if enough == 0:
         return "No hospital has enough test images to say whether it ranks patients better than that hospital's own model."
@@ -36,7 +37,8 @@ def _comparison(verdicts: dict[str, list[str]]) -> str:
         parts.append(f"at {unclear} the difference is not clear")
     if worse:
         parts.append(f"at {worse} it ranks them worse")
-    return "; ".join(parts) + "."
+    left = f" {_count(unknown, 'hospital')} {'has' if unknown == 1 else 'have'} too few test images to tell." if unknown else ""
+    return "; ".join(parts) + "." + left
 
 
 def _count(n: int, noun: str) -> str:

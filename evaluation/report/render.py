@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,20 @@ from protocol.errors import EvaluationError
 
 _HERE = Path(__file__).parent
 _DRAWINGS = {"forest": forest, "auroc": auroc_curves, "loss": loss_curves}
+_MONTHS = (
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+)
 VERDICTS = {
     "better": "better than alone",
     "worse": "worse than alone",
@@ -36,18 +51,29 @@ def render_html(report: dict[str, Any]) -> str:
     environment.filters |= _FILTERS
     style = Markup((_HERE / "style.css").read_text(encoding="utf-8"))  # noqa: S704 -- our own file
     try:
+        columns = _columns(report["rounds"])
         figures = {name: _both_cuts(name, report) for name in _DRAWINGS}
-        context = {"r": report, "style": style, "figures": figures, "failures": failures(report["rounds"])}
+        context = {"r": report, "style": style, "figures": figures, "columns": columns, "failures": _failures(columns)}
         return environment.get_template("template.html.j2").render(context) + "\n"
-    except (TemplateError, KeyError, TypeError, ValueError, AttributeError) as error:
+    except (TemplateError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise EvaluationError(f"this is not a whole report: {type(error).__name__}: {error}.") from error
 
 
-def failures(rounds: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def _columns(rounds: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rounds with `nth`, the how-manieth attempt at this round each one is, counted from 1."""
+    seen: dict[int, int] = {}
+    columns = []
+    for one in rounds:
+        nth = seen[one["round"]] = seen.get(one["round"], 0) + 1
+        columns.append(one | {"nth": nth})
+    return columns
+
+
+def _failures(columns: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Who failed, why and in which rounds; one entry per site and reason, in order of first failure."""
     found: dict[tuple[str, str], list[str]] = {}
-    for one in rounds:
-        where = f"{one['round']}" + (f" (attempt {one['attempt']})" if one["attempt"] > 1 else "")
+    for one in columns:
+        where = f"{one['round']}" + (f" (attempt {one['nth']})" if one["nth"] > 1 else "")
         for site, reason in one["failures"].items():
             found.setdefault((site, reason), []).append(where)
     return [{"site": site, "reason": reason, "rounds": where} for (site, reason), where in found.items()]
@@ -70,20 +96,21 @@ def _interval(estimate: dict[str, Any]) -> str:
     return f"{estimate['lo']:.3f}–{estimate['hi']:.3f}"
 
 
-def _estimate(estimate: dict[str, Any] | None) -> str:
-    if estimate is None:
-        return "–"
-    return "too few test images" if estimate["value"] is None else f"{estimate['value']:.3f} ({_interval(estimate)})"
+def _signed(value: float) -> str:
+    return f"{value:+.3f}".replace("-", "−")
 
 
-def _signed(difference: dict[str, Any]) -> str:
-    if difference["value"] is None:
-        return "–"
-    value, lo, hi = (f"{difference[key]:+.3f}".replace("-", "−") for key in ("value", "lo", "hi"))
-    return f"{value} ({lo} to {hi})"
+def _moment(iso: str) -> str:
+    moment = datetime.fromisoformat(iso)
+    return f"{moment.day} {_MONTHS[moment.month - 1]} {moment.year}, {moment:%H:%M} {moment.tzname() or ''}".strip()
 
 
-def _count(number: int) -> str:
+def _duration(seconds: float) -> str:
+    minutes, hours = seconds / 60, seconds / 3600
+    return f"{seconds:.0f} s" if minutes < 2 else f"{minutes:.0f} min" if hours < 2 else f"{hours:.1f} h"
+
+
+def _thousands(number: int) -> str:
     return f"{number:,}"
 
 
@@ -94,9 +121,10 @@ def _pretty(value: Any) -> str:
 _FILTERS = {
     "three": _three,
     "interval": _interval,
-    "estimate": _estimate,
     "signed": _signed,
-    "count": _count,
+    "moment": _moment,
+    "duration": _duration,
+    "thousands": _thousands,
     "pretty": _pretty,
     "verdict": VERDICTS.__getitem__,
 }

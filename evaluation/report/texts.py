@@ -28,7 +28,7 @@ METHODS = (
         "name": "Within hospitals",
         "text": "Only patients of the same hospital are compared; every positive-negative pair weighs the same. "
         "Recognising the hospital gains nothing here.",
-        "source": "stratified Mann-Whitney statistic; van Elteren, Bulletin of the ISI 1960;37:351-361",
+        "source": "stratified Mann-Whitney statistic; compare Janes & Pepe, Biometrika 2009;96:371-382",
     },
     {
         "name": "Differences between hospitals",

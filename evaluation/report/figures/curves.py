@@ -8,7 +8,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from evaluation.report.figures.svg import ACCENT, INK, LINE, MUTED, add_axes, new_figure, short, to_svg
+from evaluation.report.figures.svg import ACCENT, FAINT, INK, LINE, MUTED, add_axes, new_figure, short, to_svg
 
 _HEIGHT, _TITLE, _TICKS, _LEFT, _BETWEEN = 92.0, 24.0, 36.0, 34.0, 18.0  # CSS pixels
 _FEW_POINTS = 12  # up to so many, each round is marked
@@ -27,7 +27,7 @@ def auroc_curves(report: dict[str, Any], name: str, *, narrow: bool) -> str | No
     limits = (max(0.0, math.floor(low * 10) / 10), 1.02)
 
     def draw(axes: Axes, curve: Curve) -> None:
-        _line(axes, {number: one["value"] for number, one in overall.items()}, MUTED, 1.0)
+        _line(axes, {number: one["value"] for number, one in overall.items()}, MUTED, 1.1)
         rounds = sorted(curve)
         lows, highs = ([float(curve[number][key]) for number in rounds] for key in ("lo", "hi"))
         axes.fill_between(rounds, lows, highs, color=ACCENT, alpha=0.16, linewidth=0)
@@ -47,7 +47,7 @@ def loss_curves(report: dict[str, Any], name: str, *, narrow: bool) -> str | Non
 
     def draw(axes: Axes, curve: Curve) -> None:
         for other in sites.values():
-            _line(axes, other, LINE, 1.0)
+            _line(axes, other, FAINT, 1.0)
         _line(axes, curve, ACCENT, 1.8)
 
     label = "Training loss by round. " + _ends(sites, lambda loss: loss)
@@ -82,8 +82,9 @@ def _panels(
     *,
     narrow: bool,
 ) -> str:
-    width, columns = (350.0, 2) if narrow else (800.0, 4)
-    rows = -(-len(curves) // columns)
+    width, most = (350.0, 2) if narrow else (800.0, 4)
+    rows = -(-len(curves) // most)
+    columns = min(most, max(2, -(-len(curves) // rows)))
     panel = (width - _LEFT - 8 - _BETWEEN * (columns - 1)) / columns
     step = _TITLE + _HEIGHT + _TICKS
     figure = new_figure(width, rows * step)

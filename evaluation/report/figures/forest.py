@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.ticker import MultipleLocator
 
 from evaluation.report.figures.svg import ACCENT, INK, LINE, MUTED, PAPER, add_axes, new_figure, short, to_svg
 
@@ -43,18 +44,25 @@ _WIDE = _Cut(width=800, kinds=190, plot=(290, 620), numbers=645, stacked=False)
 _NARROW = _Cut(width=350, kinds=0, plot=(92, 340), numbers=None, stacked=True)
 
 
-def forest(report: dict[str, Any], name: str, *, narrow: bool) -> str:
-    """The plot as <svg>. Filled marker: ok; hollow with a broken line: wide; diamond: all hospitals, its width the interval."""
+def forest(report: dict[str, Any], name: str, *, narrow: bool) -> str | None:
+    """The plot as <svg>; None if no AUROC is estimable.
+
+    Filled: ok; hollow with a broken line: wide; diamond: all hospitals, its width the interval.
+    """
     cut, blocks = _NARROW if narrow else _WIDE, _blocks(report)
+    if all(row.estimate["value"] is None for row in _rows(blocks)):
+        return None
     heights = [_ROW * (len(block.rows) + cut.stacked) + _GAP for block in blocks]
     bottom = _HEAD + sum(heights)
     figure = new_figure(cut.width, bottom + _FOOT)
     page = add_axes(figure, 0, 0, cut.width, bottom + _FOOT)
     page.set(xlim=(0, cut.width), ylim=(bottom + _FOOT, 0))
     page.set_axis_off()
+    page.set_zorder(2)  # its texts stand above the plot's lines
     plot = add_axes(figure, cut.plot[0], _HEAD, cut.plot[1] - cut.plot[0], bottom - _HEAD)
     plot.set(xlim=_limits(blocks), ylim=(bottom, _HEAD), yticks=[])
     plot.set_xlabel("AUROC, 95% interval", color=MUTED, fontsize=11, labelpad=6)
+    plot.xaxis.set_major_locator(MultipleLocator(0.1))
     plot.xaxis.set_major_formatter("{x:.1f}")
     pooled = blocks[0].rows[0].estimate["value"]
     if pooled is not None:
@@ -85,7 +93,9 @@ def _draw_block(page: Axes, plot: Axes, cut: _Cut, block: _Block, top: float, ov
     first = top + _ROW / 2 + _GAP / 2 - 2
     page.text(0, first, block.title, color=INK, weight="bold", **text)
     if cut.stacked:
-        page.text(cut.width - 10, first, block.subtitle, ha="right", **small)
+        page.text(
+            cut.width - 10, first, block.subtitle, ha="right", bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 1}, **small
+        )
     elif len(block.rows) > 1:
         page.text(0, first + _ROW - 2, block.subtitle, **small)
     for index, row in enumerate(block.rows):
@@ -95,6 +105,8 @@ def _draw_block(page: Axes, plot: Axes, cut: _Cut, block: _Block, top: float, ov
             page.text(cut.numbers, y, _numbers(row.estimate), color=INK, **text)
         if row.estimate["value"] is not None:
             (_draw_diamond if overall else _draw_interval)(plot, row, y)
+        elif cut.numbers is None:
+            page.text(cut.plot[0], y, _numbers(row.estimate), **small)
 
 
 def _draw_interval(plot: Axes, row: _Row, y: float) -> None:

@@ -18,8 +18,8 @@ from matplotlib.figure import Figure
 
 from protocol.errors import EvaluationError
 
-INK, MUTED, LINE, ACCENT, PAPER = "#1b2530", "#55606e", "#d5dbe1", "#0a5a83", "#fffffe"
-_VARIABLES = {INK: "--ink", MUTED: "--muted", LINE: "--line", ACCENT: "--accent", PAPER: "--paper"}
+INK, MUTED, FAINT, LINE, ACCENT, PAPER = "#1b2530", "#55606e", "#9ba7b3", "#d5dbe1", "#0a5a83", "#fffffe"
+_VARIABLES = {INK: "--ink", MUTED: "--muted", FAINT: "--faint", LINE: "--line", ACCENT: "--accent", PAPER: "--paper"}
 _UNITS_PER_INCH = 72.0  # of matplotlib's SVG; one unit is shown as one CSS pixel
 _LONGEST_LABEL = 24  # characters
 

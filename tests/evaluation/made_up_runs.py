@@ -1,0 +1,125 @@
+"""Made-up runs: scores drawn with a known AUROC, wrapped as the summary a finished job hands over."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from evaluation.report.inputs import RoundSummary, RunSummary, SiteSummary
+from evaluation.scoring import class_scores
+from protocol.canonical import digest_json
+from protocol.messages import Address, Scores
+
+ADDRESS = Address(job="demo", plan_digest="sha256:00", round=0, attempt=1)
+
+
+def draw_scores(
+    seed: int,
+    n: int,
+    separation: float,
+    *,
+    prevalence: float = 0.4,
+    n_classes: int = 2,
+    kind: str = "federated",
+    split: str = "test",
+) -> Scores:
+    """Scores of a model whose logits are Gaussian, those of the true class shifted up by `separation`."""
+    rng = np.random.default_rng(seed)
+    rest = np.full(n_classes - 1, prevalence / (n_classes - 1))
+    labels = rng.choice(n_classes, size=n, p=[1 - prevalence, *rest])
+    logits = rng.normal(size=(n, n_classes))
+    logits[np.arange(n), labels] += separation
+    log_probabilities = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
+    loss = float(-log_probabilities[np.arange(n), labels].mean()) if n else 0.0
+    accuracy = float((logits.argmax(axis=1) == labels).mean()) if n else 0.0
+    return Scores(ADDRESS, kind, split, n, loss, accuracy, class_scores(labels, log_probabilities))
+
+
+def make_site(
+    name: str, seed: int, n_test: int, *, n_classes: int = 2, alone: bool = True, personalised: bool = True
+) -> SiteSummary:
+    counts = (n_test * 2, *[n_test] * (n_classes - 1))
+    return SiteSummary(
+        id=name,
+        n_patients=int(n_test * 3.5),
+        n_train=sum(counts),
+        n_validation=n_test // 2,
+        n_test=n_test,
+        class_counts_train=counts,
+        modalities=("DX",),
+        manufacturers=("Siemens Healthineers", "Philips")[: 1 + seed % 2],
+        store_digest="sha256:" + f"{seed:02x}" * 32,
+        federated=draw_scores(seed, n_test, 1.15, n_classes=n_classes),
+        alone=draw_scores(seed, n_test, 0.45 + 0.1 * (seed % 4), n_classes=n_classes, kind="alone") if alone else None,
+        personalised=draw_scores(seed + 50, n_test, 1.2, n_classes=n_classes, kind="personalised") if personalised else None,
+    )
+
+
+def make_rounds(sites: tuple[SiteSummary, ...], n_rounds: int, *, n_classes: int = 2) -> tuple[RoundSummary, ...]:
+    ids, rounds = tuple(site.id for site in sites), []
+    for number in range(1, n_rounds + 1):
+        failed = ids[-1] if len(ids) > 1 and number in (3, 4) else None
+        trained = tuple(name for name in ids if name != failed)
+        rounds.append(
+            RoundSummary(
+                round=number,
+                attempt=1,
+                seconds=12.5 + number,
+                configured=ids,
+                trained=trained,
+                aggregated=trained,
+                failures={failed: "DeadlineError: the round's deadline of 60 s passed"} if failed else {},
+                train_loss={site: 0.72 * 0.88**number + 0.02 * index for index, site in enumerate(trained)},
+                validation={
+                    site.id: draw_scores(
+                        1000 * index + number,
+                        site.n_validation,
+                        1.1 - 1.0 * 0.75**number,
+                        n_classes=n_classes,
+                        split="validation",
+                    )
+                    for index, site in enumerate(sites)
+                    if site.n_validation
+                },
+            )
+        )
+    return tuple(rounds)
+
+
+def make_summary(
+    n_tests: dict[str, int] | None = None,
+    *,
+    n_rounds: int = 10,
+    n_classes: int = 2,
+    alone: bool = True,
+    personalised: bool = True,
+) -> RunSummary:
+    """A finished run; `n_tests` maps a hospital's name to its number of test images."""
+    n_tests = n_tests or {"charite": 420, "san-raffaele": 260, "uz-leuven": 110, "st-elsewhere": 16}
+    sites = tuple(
+        make_site(name, index, n, n_classes=n_classes, alone=alone, personalised=personalised)
+        for index, (name, n) in enumerate(n_tests.items(), start=1)
+    )
+    classes = [str(index) for index in range(n_classes)]
+    names = ["no finding", "pneumonia", "effusion", "nodule"][:n_classes]
+    plan: dict[str, Any] = {"name": "demo", "task": {"kind": "classification", "classes": classes, "class_names": names}}
+    return RunSummary(
+        job="demo-2026-11-02",
+        title="Pneumonia on chest radiographs, four hospitals",
+        intended_use="Research: rank frontal chest radiographs of adults for a second look. Not for clinical decisions.",
+        generated_at="2026-11-02T09:30:00+00:00",
+        plan=plan,
+        plan_digest=digest_json(plan),
+        model={
+            "network": "DenseNet121",
+            "n_parameters": 6955906,
+            "digest": "sha256:" + "ab" * 32,
+            "file": "model.safetensors",
+            "personal": [],
+        },
+        privacy={"mechanism": "none", "secure_aggregation": False},
+        rounds=make_rounds(sites, n_rounds, n_classes=n_classes),
+        sites=sites,
+        software={"fedward": "0.1.0", "torch": "2.13.0", "monai": "1.5.0"},
+    )

@@ -1,0 +1,216 @@
+"""report.json: its shape, its honesty about what is missing, and what it refuses."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+import pytest
+
+from evaluation.report.build import SCHEMA_VERSION, build_report
+from evaluation.report.inputs import RunSummary
+from protocol.canonical import digest_json
+from protocol.errors import EvaluationError
+from tests.evaluation.made_up_runs import draw_scores, make_summary
+
+KEYS = [
+    "schema_version", "job", "title", "generated_at", "intended_use", "outcome", "model", "plan", "cohort", "privacy",
+    "performance", "sites", "rounds", "lineage", "methods", "limitations", "not_evaluated", "software",
+]  # fmt: skip
+
+
+def with_site(summary: RunSummary, index: int, **changes: Any) -> RunSummary:
+    sites = list(summary.sites)
+    sites[index] = dataclasses.replace(sites[index], **changes)
+    return dataclasses.replace(summary, sites=tuple(sites))
+
+
+def with_round(summary: RunSummary, index: int, **changes: Any) -> RunSummary:
+    rounds = list(summary.rounds)
+    rounds[index] = dataclasses.replace(rounds[index], **changes)
+    return dataclasses.replace(summary, rounds=tuple(rounds))
+
+
+def test_shape_and_order_are_stable_and_json_gives_it_back():
+    report = build_report(make_summary(n_rounds=3))
+    assert list(report) == KEYS
+    assert report["schema_version"] == SCHEMA_VERSION
+    assert json.loads(json.dumps(report, allow_nan=False)) == report
+    assert report == build_report(make_summary(n_rounds=3))
+
+
+def test_site_entries_hold_what_others_rely_on():
+    report = build_report(make_summary(n_rounds=2))
+    assert [site["id"] for site in report["sites"]] == ["charite", "san-raffaele", "st-elsewhere", "uz-leuven"]
+    charite, small = report["sites"][0], report["sites"][2]
+    assert charite["n_train"] == 1260
+    assert charite["n_test"] == 420
+    for kind in ("auroc", "alone", "personalised"):
+        assert {"value", "lo", "hi", "method", "n_band", "status"} <= set(charite[kind])
+        assert charite[kind]["lo"] < charite[kind]["value"] < charite[kind]["hi"]
+        assert small[kind]["status"] == "not_estimable"
+        assert small[kind]["value"] is None
+    assert charite["versus_alone"]["federated"]["verdict"] == "better"
+    assert small["versus_alone"]["federated"]["verdict"] == "not_estimable"
+    assert report["performance"]["global"]["auroc"]["binning_bound"] < 0.01
+    assert report["performance"]["stratified"]["n_sites"] == 3
+    assert report["performance"]["worst_site"]["id"] == "uz-leuven"
+
+
+def test_outcome_counts_every_hospital():
+    outcome = build_report(make_summary(n_rounds=2))["outcome"]
+    assert outcome["versus_alone"] == {
+        "better": ["charite", "san-raffaele"],
+        "worse": [],
+        "no_clear_difference": ["uz-leuven"],
+        "not_estimable": ["st-elsewhere"],
+    }
+    assert outcome["sentence"] == (
+        "4 hospitals trained one model together in 2 rounds. At 2 of the 3 hospitals with enough test images it ranks patients "
+        "better than that hospital's own model; at 1 the difference is not clear. 1 hospital has too few test images to tell."
+    )
+
+
+def test_without_baseline_and_personalised_models_nothing_is_claimed():
+    report = build_report(make_summary(n_rounds=1, alone=False, personalised=False))
+    assert report["outcome"]["sentence"].endswith("It was not compared with models that hospitals trained alone.")
+    for site in report["sites"]:
+        assert (site["alone"], site["personalised"], site["versus_alone"]) == (None, None, None)
+
+
+def test_a_hospital_that_is_worse_off_is_named_in_the_outcome():
+    report = build_report(with_site(make_summary(n_rounds=1), 0, alone=draw_scores(9, 420, 3.0, kind="alone")))
+    assert report["outcome"]["versus_alone"]["worse"] == ["charite"]
+    assert "at 1 it ranks them worse" in report["outcome"]["sentence"]
+
+
+def test_a_site_that_was_never_scored_is_kept_without_figures():
+    report = build_report(with_site(make_summary(n_rounds=1), 0, federated=None))
+    site = report["sites"][0]
+    assert (site["auroc"]["status"], site["auroc"]["method"]) == ("not_estimable", "not scored")
+    assert site["positives_test"] is None
+    assert report["performance"]["global"]["n_sites"] == 3
+
+
+def test_no_site_scored_at_all():
+    summary = make_summary({"a": 40}, n_rounds=0)
+    report = build_report(with_site(summary, 0, federated=None, alone=None, personalised=None))
+    assert report["performance"]["global"]["auroc"]["value"] is None
+    assert report["performance"]["worst_site"] is None
+    assert report["outcome"]["sentence"].startswith("0 hospitals trained a model in 0 rounds.")
+
+
+def test_multi_class_runs_show_each_class_and_their_mean():
+    report = build_report(make_summary(n_rounds=1, n_classes=3))
+    assert [one["name"] for one in report["performance"]["global"]["classes"]] == ["no finding", "pneumonia", "effusion"]
+    assert "mean over 3 of 3 classes" in report["sites"][0]["auroc"]["method"]
+    assert report["sites"][2]["auroc"]["value"] is None
+
+
+def test_site_without_one_class_has_no_figure_but_stays():
+    one_class = draw_scores(4, 60, 1.0, prevalence=0.0)
+    report = build_report(with_site(make_summary(n_rounds=1), 1, federated=one_class, n_test=60))
+    site = report["sites"][1]
+    assert site["auroc"]["status"] == "not_estimable"
+    assert site["positives_test"] == {"pneumonia": 0}
+
+
+def test_rounds_keep_who_failed_and_why_and_pool_the_validation():
+    rounds = build_report(make_summary(n_rounds=4))["rounds"]
+    assert [one["round"] for one in rounds] == [1, 2, 3, 4]
+    assert "st-elsewhere" not in rounds[2]["aggregated"]
+    assert "deadline" in rounds[2]["failures"]["st-elsewhere"]
+    assert rounds[0]["validation_global"]["status"] == "ok"
+    assert rounds[0]["validation"]["st-elsewhere"]["status"] == "not_estimable"
+
+
+def test_rounds_without_validation_say_so():
+    rounds = build_report(with_round(make_summary(n_rounds=1), 0, validation={}))["rounds"]
+    assert rounds[0]["validation_global"] is None
+
+
+def test_privacy_is_printed_as_infinite():
+    assert build_report(make_summary(n_rounds=1))["privacy"]["statement"] == "epsilon: infinite (no differential privacy)"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"sites": ()},
+        {"generated_at": "yesterday"},
+        {"plan_digest": "sha256:" + "00" * 32},
+        {"privacy": {"mechanism": "local", "secure_aggregation": False}},
+        {"privacy": {"mechanism": "none", "secure_aggregation": True}},
+        {"privacy": {}},
+        {"model": {"digest": float("nan")}},
+        {"software": {"fedward": object()}},
+    ],
+)
+def test_absurd_summary_is_refused(changes):
+    with pytest.raises(EvaluationError):
+        build_report(dataclasses.replace(make_summary({"a": 40, "b": 40}, n_rounds=1), **changes))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"id": "b"},
+        {"n_train": -1},
+        {"class_counts_train": (1, 2, 3)},
+        {"federated": draw_scores(1, 40, 1.0, n_classes=3)},
+        {"federated": None, "n_patients": -3},
+    ],
+)
+def test_absurd_site_is_refused(changes):
+    with pytest.raises(EvaluationError):
+        build_report(with_site(make_summary({"a": 40, "b": 40}, n_rounds=1), 0, **changes))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"seconds": float("inf")},
+        {"round": -1},
+        {"trained": ("a",), "aggregated": ("a", "b")},
+        {"trained": ("a", "nobody")},
+        {"train_loss": {"a": float("nan")}},
+    ],
+)
+def test_absurd_round_is_refused(changes):
+    with pytest.raises(EvaluationError):
+        build_report(with_round(make_summary({"a": 40, "b": 40}, n_rounds=1), 0, **changes))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"loss": float("nan")},
+        {"accuracy": 1.5},
+        {"n": 41},
+        {"classes": ()},
+    ],
+)
+def test_absurd_scores_are_refused(damage):
+    summary = make_summary({"a": 40, "b": 40}, n_rounds=1)
+    scores = summary.sites[0].federated
+    broken = type(scores)(**{name: damage.get(name, getattr(scores, name)) for name in scores.__struct_fields__})
+    with pytest.raises(EvaluationError):
+        build_report(with_site(summary, 0, federated=broken))
+
+
+@pytest.mark.parametrize("damage", [{"auroc": 1.5}, {"auroc": None}, {"histogram_positive": (1,)}, {"n_positive": -1}])
+def test_absurd_class_scores_are_refused(damage):
+    summary = make_summary({"a": 40, "b": 40}, n_rounds=1)
+    scores = summary.sites[0].federated
+    (one,) = scores.classes
+    broken = type(one)(**{name: damage.get(name, getattr(one, name)) for name in one.__struct_fields__})
+    scores = type(scores)(**{name: getattr(scores, name) for name in scores.__struct_fields__} | {"classes": (broken,)})
+    with pytest.raises(EvaluationError):
+        build_report(with_site(summary, 0, federated=scores))
+
+
+def test_classes_without_names_are_numbered():
+    plan = {"name": "demo"}
+    summary = dataclasses.replace(make_summary({"a": 40}, n_rounds=1), plan=plan, plan_digest=digest_json(plan))
+    assert build_report(summary)["cohort"]["class_names"] == ["class 0", "class 1"]
