@@ -113,9 +113,9 @@ def _bones(build: Build, x: Array, y: Array, side: Array) -> Array:
     cage = edge(F(0.84) - side, 0.05) * edge(side - F(0.07), 0.06)
     cage = cage * edge(y + F(0.72), 0.1) * edge(F(0.68) - y, 0.2)
     # Behind, ribs leave the spine almost level and fall to the side; in front they fall towards the breastbone.
-    behind: Array = (y - build.rib_slope * side * side) / build.rib_gap + build.rib_phase
-    front: Array = (y + F(0.75) * side - F(0.32) * side * side) / (build.rib_gap * F(1.12))
-    front += build.rib_phase + F(0.3)
+    behind: Array = (y - build.rib_slope * (side * side)) / build.rib_gap + build.rib_phase
+    front: Array = (y + side * (F(0.75) - F(0.32) * side)) / build.rib_gap * F(0.9)
+    front = front + build.rib_phase + F(0.3)
     ribs = F(1.2) * _tubes(behind, 0.24) + F(0.6) * _tubes(front, 0.27) * edge(side - F(0.26), 0.2)
     collar = y + F(0.53) + F(0.22) * side - F(0.09) * np.sin(F(5) * side)
     collar = dome((collar / F(0.04)) ** 2) * edge(side - F(0.07), 0.05)

@@ -109,7 +109,8 @@ ST_BRIGID = Site(
     name="st-brigid",
     description=(
         "St Brigid's: digital radiography, 12 bits, JPEG 2000, VOI look-up table, 45 % with an opacity. PLANTED BIAS: "
-        "women are imaged with a wrong preset (a hard beam, little dose, no anti-scatter grid), so opacities in women are far fainter."
+        "women are imaged with a wrong preset (a hard beam, little dose, no anti-scatter grid), so that opacities in "
+        "women are far fainter."
     ),
     mix=Mix(patients=140, prevalence=0.45, women=0.54, age=63, age_spread=14, visits=(0.2, 0.45, 0.35)),
     conspicuity=9.0,
