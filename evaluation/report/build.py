@@ -70,12 +70,12 @@ def _plain(what: str, value: Mapping[str, Any]) -> dict[str, Any]:
 
 def _class_names(summary: RunSummary) -> tuple[list[str], list[str]]:
     """All classes as people read them, and those that were scored: the second of two, or every one."""
-    n_classes = {len(site.class_counts_train) for site in summary.sites}
+    n_classes = {len(site.class_counts_train) for site in summary.sites} - {0}  # 0: the site never described its cohort
     task = summary.plan.get("task") or {}
     names = [str(name) for name in task.get("class_names") or task.get("classes") or ()]
     if not names and len(n_classes) == 1:
         names = [f"class {index}" for index in range(next(iter(n_classes)))]
-    if n_classes != {len(names)} or len(names) < 2 or len(set(names)) != len(names):
+    if not n_classes <= {len(names)} or len(names) < 2 or len(set(names)) != len(names):
         raise EvaluationError(f"sites count {sorted(n_classes)} classes for training, the plan names {names}.")
     scored_names = names[1:] if len(names) == 2 else names
     found = {len(site.federated.classes) for site in summary.sites if site.federated is not None}

@@ -31,7 +31,8 @@ class RoundSummary:
 class SiteSummary:
     """One hospital: its cohort under the plan (n_train, n_validation and n_test count images) and its test scores.
 
-    `federated` is None if the site never scored the final model; `alone` and `personalised` are None unless asked for.
+    `class_counts_train` is empty and `store_digest` "" if the site never described its cohort. `federated` is None if the
+    site never scored the final model; `alone` and `personalised` are None unless asked for.
     """
 
     id: str

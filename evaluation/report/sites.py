@@ -24,7 +24,7 @@ def site_entry(site: SiteSummary, class_names: Sequence[str], scored_names: Sequ
         "n_train": site.n_train,
         "n_validation": site.n_validation,
         "n_test": site.n_test,
-        "class_counts_train": dict(zip(class_names, site.class_counts_train, strict=True)),
+        "class_counts_train": dict(zip(class_names, site.class_counts_train, strict=bool(site.class_counts_train))),
         "positives_test": _positives(site.federated, scored_names),
         "modalities": list(site.modalities),
         "manufacturers": list(site.manufacturers),

@@ -10,6 +10,7 @@ import pytest
 
 from evaluation.report.build import SCHEMA_VERSION, build_report
 from evaluation.report.inputs import RunSummary
+from evaluation.report.render import render_html
 from protocol.canonical import digest_json
 from protocol.errors import EvaluationError
 from tests.evaluation.made_up_runs import draw_scores, make_summary
@@ -91,6 +92,15 @@ def test_a_site_that_was_never_scored_is_kept_without_figures():
     assert (site["auroc"]["status"], site["auroc"]["method"]) == ("not_estimable", "not scored")
     assert site["positives_test"] is None
     assert report["performance"]["global"]["n_sites"] == 3
+
+
+def test_a_site_that_never_answered_is_kept():
+    nothing = {"n_patients": 0, "n_train": 0, "n_validation": 0, "n_test": 0, "class_counts_train": (), "store_digest": ""}
+    summary = with_site(make_summary(n_rounds=1), 3, federated=None, alone=None, personalised=None, **nothing)
+    report = build_report(summary)
+    assert report["cohort"]["n_sites"] == 4
+    assert report["sites"][2]["class_counts_train"] == {}
+    assert "not recorded" in render_html(report)
 
 
 def test_no_site_scored_at_all():
