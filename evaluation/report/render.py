@@ -70,13 +70,16 @@ def _columns(rounds: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _failures(columns: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Who failed, why and in which rounds; one entry per site and reason, in order of first failure."""
-    found: dict[tuple[str, str], list[str]] = {}
+    """Who failed, why and in which rounds; one entry per reason and set of rounds, in order of first failure."""
+    rounds: dict[tuple[str, str], list[str]] = {}
     for one in columns:
         where = f"{one['round']}" + (f" (attempt {one['nth']})" if one["nth"] > 1 else "")
         for site, reason in one["failures"].items():
-            found.setdefault((site, reason), []).append(where)
-    return [{"site": site, "reason": reason, "rounds": where} for (site, reason), where in found.items()]
+            rounds.setdefault((reason, site), []).append(where)
+    together: dict[tuple[str, str], list[str]] = {}
+    for (reason, site), where_all in rounds.items():
+        together.setdefault((reason, ", ".join(where_all)), []).append(site)
+    return [{"sites": sites, "reason": reason, "rounds": where} for (reason, where), sites in together.items()]
 
 
 def _both_cuts(name: str, report: dict[str, Any]) -> Markup | None:
