@@ -104,35 +104,36 @@ def _print_summary(summary: ImportSummary, console: Console) -> None:
     if summary.labels_without_file:
         console.print(f"{summary.labels_without_file} lines of the labels found no file.")
     for name, path in (("Store", summary.store), ("Data card", summary.card), ("Rejections", summary.report)):
-        console.print(f"{name:<10} {path}", soft_wrap=True, highlight=False)
+        console.print(f"{name:<10} {path}", soft_wrap=True, highlight=False, markup=False)
     console.print("The rejection report names files: it stays inside the hospital.")
 
 
 def _print_card(name: str, digest: str, card: dict[str, Any], console: Console) -> None:
+    from rich.markup import escape
     from rich.table import Table
 
-    table = Table("what", "value", "count", title=f"Cohort {name}", title_justify="left", caption=digest)
+    table = Table("what", "value", "count", title=f"Cohort {escape(name)}", title_justify="left", caption=digest)
     for key, entry in card.items():
         if key in ("audience", "warnings", "labels"):
             continue
         if isinstance(entry, dict):
             for row, (value, count) in enumerate(entry.items()):
-                table.add_row(_words(key) if row == 0 else "", str(value), _inline(count))
+                table.add_row(_words(key) if row == 0 else "", escape(str(value)), _inline(count))
         else:
             table.add_row(_words(key), str(entry), "")
     for label, summary in card["labels"].items():
         counts = summary.get("counts") or {key: value for key, value in summary.items() if key != "missing"}
         rows = counts | ({"missing": summary["missing"]} if summary["missing"] else {})
         for row, (value, count) in enumerate(rows.items()):
-            table.add_row(f"label {label}" if row == 0 else "", str(value), str(count))
+            table.add_row(escape(f"label {label}") if row == 0 else "", escape(str(value)), str(count))
     console.print(table)
     for warning in card["warnings"]:
-        console.print(f"[yellow]Note:[/] {warning}")
+        console.print(f"[yellow]Note:[/] {escape(warning)}")
     console.print(f"({card['audience']})", style="dim")
 
 
 def _words(key: str) -> str:
-    return key.replace("_", " ").removeprefix("n ")
+    return key.removeprefix("n_").replace("_", " ")
 
 
 def _inline(count: object) -> str:

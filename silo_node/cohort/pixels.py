@@ -43,7 +43,7 @@ class PixelFile:
         self._file.truncate(self.size)
         self._file.seek(self.size)
 
-    def append(self, data: bytes | memoryview) -> int:
+    def append(self, data: bytes | bytearray | memoryview) -> int:
         """Append one array's bytes; returns its offset. A full disk is a StoreError."""
         offset = fmt.aligned(self.size)
         padding = bytes(offset - self.size)

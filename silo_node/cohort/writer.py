@@ -13,7 +13,7 @@ import numpy as np
 from protocol.errors import StoreError, StoreExistsError
 from silo_node.cohort import format as fmt
 from silo_node.cohort.card import data_card
-from silo_node.cohort.pixels import PixelFile
+from silo_node.cohort.pixels import PixelFile, disk_error
 from silo_node.cohort.sealing import publish, seal
 from silo_node.cohort.store import CohortStore
 
@@ -87,12 +87,15 @@ class StoreWriter:
         """Seal the store, move it to its path and open it. StoreError if it has no sample."""
         if not self._records:
             raise StoreError("A cohort store needs at least one sample; none was added.")
-        self._pixels.flush(durably=True)
-        card = data_card(self._records, values=self.values)
-        seal(self._folder, self._records, self._pixels.entry(), values=self.values, card=card)
-        self._pixels.close()
-        refuse_existing(self.path)
-        publish(self._folder, self.path)
+        try:
+            self._pixels.flush(durably=True)
+            card = data_card(self._records, values=self.values)
+            seal(self._folder, self._records, self._pixels.entry(), values=self.values, card=card)
+            self._pixels.close()
+            refuse_existing(self.path)
+            publish(self._folder, self.path)
+        except OSError as error:
+            raise disk_error(error) from error
         self._open = False
         return CohortStore.open(self.path, verify=False)
 

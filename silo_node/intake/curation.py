@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 
 import msgspec
 
@@ -14,13 +15,16 @@ from silo_node.intake.reasons import Reason
 class Curation:
     """Takes outcomes in file order; the first of several duplicates is kept."""
 
-    def __init__(self) -> None:
+    def __init__(self, earlier: Iterable[Outcome] = ()) -> None:
         self.records: list[SampleRecord] = []
         self.reasons: list[str | None] = []
         self.rows: set[int] = set()
         self._instances: set[str] = set()
         self._pixels: set[tuple[object, ...]] = set()
+        self._patients_of: dict[str, set[str]] = {}
         self._end = 0
+        for outcome in earlier:
+            self.remember(outcome)
 
     def take(self, outcome: Outcome) -> Outcome:
         """`outcome` as it will be kept: perhaps as a duplicate, its offsets counted from the store's beginning."""
@@ -41,6 +45,15 @@ class Curation:
         self._pixels.add(_picture(outcome))
         if outcome.instance is not None:
             self._instances.add(outcome.instance)
+        if outcome.person is not None:
+            self._patients_of.setdefault(outcome.person, set()).add(outcome.records[0].patient)
+
+    def warnings(self) -> list[str]:
+        """What the records themselves do not show any more."""
+        several = sum(len(patients) > 1 for patients in self._patients_of.values())
+        if not several:
+            return []
+        return [f"{several} patient numbers occur under more than one issuer, and count as different patients."]
 
     def rejected(self) -> dict[str, int]:
         """Files by reason, the most frequent first."""

@@ -14,14 +14,14 @@ from silo_node.cohort.format import SampleRecord, aligned
 from silo_node.intake.candidate import Candidate, Facts, Frame, Limits
 from silo_node.intake.dicom import read_dicom
 from silo_node.intake.label_table import LabelRow
-from silo_node.intake.messages import Context, Outcome, Task
+from silo_node.intake.messages import Answer, Context, Outcome, Task
 from silo_node.intake.pictures import read_picture
-from silo_node.intake.pseudonym import instance_pseudonym, patient_pseudonym
+from silo_node.intake.pseudonym import instance_pseudonym, patient_pseudonym, person_pseudonym
 from silo_node.intake.reasons import Reason, Rejection
 from silo_node.intake.sniffing import HEAD, Kind, kind_of
 
 
-def examine(context: Context, task: Task, on_step: Callable[[], None] = lambda: None) -> tuple[Outcome, bytes]:
+def examine(context: Context, task: Task, on_step: Callable[[], None] = lambda: None) -> Answer:
     """What becomes of one file, and the pixels of its samples. Never raises: every failure is a reason.
 
     `on_step` is called at the beginning and before every frame, so that a time limit can be one for a frame.
@@ -60,9 +60,7 @@ def open_candidate(path: Path, name: str) -> Candidate:
             return read_picture(path, name)
 
 
-def _sampled(
-    context: Context, outcome: Outcome, candidate: Candidate, row: LabelRow, on_step: Callable[[], None]
-) -> tuple[Outcome, bytes]:
+def _sampled(context: Context, outcome: Outcome, candidate: Candidate, row: LabelRow, on_step: Callable[[], None]) -> Answer:
     patient_id = candidate.identity.get("PatientID")
     issuer = candidate.issuer if patient_id else ""
     patient_id = patient_id or row.keys.get("PatientID")
@@ -81,9 +79,14 @@ def _sampled(
         pixels.extend(frame.pixels.astype(frame.pixels.dtype.newbyteorder("<"), order="C", copy=False).data.cast("B"))
         on_step()
     done = msgspec.structs.replace(
-        outcome, instance=instance, records=records, size=len(pixels), sha256=hashlib.sha256(pixels).hexdigest()
+        outcome,
+        instance=instance,
+        person=person_pseudonym(context.key, patient_id),
+        records=records,
+        size=len(pixels),
+        sha256=hashlib.sha256(pixels).hexdigest(),
     )
-    return done, bytes(pixels)
+    return done, pixels
 
 
 def _record(facts: Facts, row: LabelRow, frame: Frame, patient: str, instance: str | None, *, offset: int) -> SampleRecord:

@@ -6,9 +6,10 @@ The folder `<store>.partial` holds `journal.jsonl`, a lock and `store/`, which b
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,9 +18,13 @@ import msgspec
 from protocol.errors import StoreError
 from silo_node.cohort import format as fmt
 from silo_node.cohort.pixels import PixelFile, disk_error
-from silo_node.intake.messages import Outcome
+from silo_node.intake.listing import Found, listing_digest
+from silo_node.intake.messages import Context, Outcome
+from silo_node.intake.pseudonym import key_check
 
 JOURNAL = "journal.jsonl"
+PIPELINE = 1
+"""Raised whenever the same files would become other pixels: an unfinished import of an older one begins again."""
 
 
 class Header(msgspec.Struct, frozen=True):
@@ -54,7 +59,7 @@ class Journal:
             self._write(outcome)
         self.flush()
 
-    def append(self, outcome: Outcome, pixels: bytes) -> None:
+    def append(self, outcome: Outcome, pixels: bytes | bytearray) -> None:
         """Take in one outcome. Its record offsets must be those of the store, and fit where the pixels go."""
         if outcome.size:
             self.pixels.append(pixels)
@@ -78,6 +83,14 @@ class Journal:
             self._file.write(msgspec.json.encode(line) + b"\n")
         except OSError as error:
             raise disk_error(error) from error
+
+
+def fingerprint(files: Sequence[Found], context: Context) -> str:
+    """What the outcome of an import depends on, as one digest that tells nothing."""
+    digest = hashlib.sha256(listing_digest(files).encode())
+    digest.update(msgspec.json.encode((PIPELINE, key_check(context.key), context.values, context.labels)))
+    digest.update(msgspec.json.encode((context.decoded_bytes, context.seconds)))
+    return digest.hexdigest()
 
 
 def read(path: Path) -> tuple[Header | None, list[Outcome]]:

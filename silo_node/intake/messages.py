@@ -5,6 +5,8 @@ A decoder reads hostile bytes with C code; if it were ever taken over, these str
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import msgspec
 
 from silo_node.cohort.format import SampleRecord, Values
@@ -36,12 +38,18 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """What became of one file: a reason, or records whose pixels follow as one message of `size` bytes.
 
     `row` is the label row that was found; offsets of the records count from the first byte of those pixels.
+    `person` stands for the PatientID alone, whoever issued it.
     """
 
     number: int
     reason: str | None = None
     row: int | None = None
     instance: str | None = None
+    person: str | None = None
     records: list[SampleRecord] = []
     size: int = 0
     sha256: str = ""
+
+
+Answer: TypeAlias = tuple[Outcome, bytes | bytearray]
+"""An outcome and the pixels of its records (none for a rejected file)."""

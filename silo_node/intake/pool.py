@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection, wait
 import msgspec
 
 from protocol.errors import SiloError
-from silo_node.intake.messages import ALIVE, READY, Outcome, Task
+from silo_node.intake.messages import ALIVE, READY, Answer, Outcome, Task
 from silo_node.intake.reasons import Reason
 
 WORKER = "silo_node.intake.worker"
@@ -52,7 +52,7 @@ class Worker:
         with suppress(OSError):  # it died at once; receiving will say so
             self.connection.send_bytes(context)
 
-    def receive(self) -> tuple[Outcome, bytes] | None:
+    def receive(self) -> Answer | None:
         """The next answer; None for a sign of life. EOFError or OSError if the process has died."""
         message = self.connection.recv_bytes()
         if not self.ready:
@@ -94,10 +94,10 @@ class Pool:
             for worker in self._workers:
                 stack.callback(worker.stop)
 
-    def run(self, tasks: Sequence[Task]) -> Iterator[tuple[Outcome, bytes]]:
+    def run(self, tasks: Sequence[Task]) -> Iterator[Answer]:
         """The outcome of every task, in the order of `tasks`. SiloError if decoders cannot even start."""
         queue = deque(tasks)
-        finished: dict[int, tuple[Outcome, bytes]] = {}
+        finished: dict[int, Answer] = {}
         waiting = 0
         for task in tasks:
             while task.number not in finished:
@@ -119,7 +119,7 @@ class Pool:
                 with suppress(OSError):  # it has died; collecting will find out and take its tasks back
                     worker.connection.send_bytes(msgspec.msgpack.encode(tasks))
 
-    def _collect(self, queue: deque[Task]) -> Iterator[tuple[Outcome, bytes]]:
+    def _collect(self, queue: deque[Task]) -> Iterator[Answer]:
         by_connection = {worker.connection: worker for worker in self._workers}
         talking = wait(list(by_connection), timeout=self._patience)
         if not talking:  # its own alarm should have ended it: the process is stopped or stuck in the kernel
@@ -138,7 +138,7 @@ class Pool:
                 if answer is not None:
                     yield answer
 
-    def _bury(self, worker: Worker, queue: deque[Task]) -> Iterator[tuple[Outcome, bytes]]:
+    def _bury(self, worker: Worker, queue: deque[Task]) -> Iterator[Answer]:
         """Replace a dead worker. Its first unanswered task gets one more try, unless it was the clock that struck."""
         status = worker.stop()
         self._workers.remove(worker)

@@ -6,13 +6,21 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from protocol.errors import LabelsError
+from protocol.errors import InputError, LabelsError
+from silo_node.cohort.writer import refuse_existing
 from silo_node.intake.label_table import LabelTable
 from silo_node.intake.listing import Found
 from silo_node.intake.reasons import Rejection
 from silo_node.intake.sniffing import HEAD, Kind, kind_of
 
 LOOK_AT = 64
+
+
+def check_places(source: Path, store: Path) -> None:
+    """StoreExistsError if the store is there, InputError if it would lie among the files to import."""
+    refuse_existing(store)
+    if store.resolve().is_relative_to(source.resolve()):
+        raise InputError("The store cannot be inside the folder to import. Choose another --store.")
 
 
 def check_picture_keys(source: Path, files: Sequence[Found], table: LabelTable) -> None:

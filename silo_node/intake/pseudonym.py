@@ -19,6 +19,11 @@ def patient_pseudonym(key: bytes, patient_id: str, issuer: str = "") -> str:
     return _keyed(key, "patient", issuer, patient_id)
 
 
+def person_pseudonym(key: bytes, patient_id: str) -> str:
+    """32 hex digits that stand for a PatientID, whoever issued it; only used to notice a missing issuer."""
+    return _keyed(key, "person", patient_id)
+
+
 def instance_pseudonym(key: bytes, uid: str) -> str:
     """32 hex digits that stand for one SOP instance."""
     return _keyed(key, "instance", uid)

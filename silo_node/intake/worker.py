@@ -15,7 +15,7 @@ import msgspec
 from silo_node.intake.examination import examine
 from silo_node.intake.messages import ALIVE, READY, Context, Task
 
-SPARE = 4 << 30
+SPARE = 2 << 30
 """Bytes of address space beyond what the decoded image may need, for the libraries and their threads."""
 
 
@@ -55,7 +55,7 @@ def serve(connection: Connection, context: Context, tasks: list[Task]) -> None:
 def confine(context: Context) -> None:
     """No core dumps (they would hold patients' pixels), a bound on memory, and death by alarm even inside C code."""
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    for what, limit in ((resource.RLIMIT_CORE, 0), (resource.RLIMIT_AS, 6 * context.decoded_bytes + SPARE)):
+    for what, limit in ((resource.RLIMIT_CORE, 0), (resource.RLIMIT_AS, 4 * context.decoded_bytes + SPARE)):
         with contextlib.suppress(ValueError, OSError):  # a lower limit is set already, or the system has none
             resource.setrlimit(what, (limit, limit))
 

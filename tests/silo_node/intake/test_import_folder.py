@@ -111,6 +111,16 @@ def test_no_identifier_reaches_the_store(tmp_path) -> None:
         assert b"1.2.3.999" not in file.read_bytes()
 
 
+def test_a_patient_number_of_two_issuers_is_pointed_out(tmp_path) -> None:
+    for number, issuer in enumerate(("A", "B")):
+        ds = dataset(np.full((4, 4), number, np.uint8), IssuerOfPatientID=issuer)
+        save(ds, tmp_path / "source" / f"{issuer}.dcm")
+    labels = write_labels(tmp_path / "labels.csv", [{"PatientID": "MRN-0001", "y": 1}])
+    store = CohortStore.open(run(tmp_path / "source", labels, tmp_path).store)
+    assert store.card["n_patients"] == 2
+    assert "1 patient numbers occur under more than one issuer" in store.card["warnings"][0]
+
+
 def test_pictures_are_grouped_by_the_patient_of_their_line(tmp_path) -> None:
     rows: list[dict[str, object]] = []
     for i in range(4):
@@ -193,6 +203,8 @@ def test_existing_stores_and_senseless_places_are_refused(tmp_path) -> None:
         import_folder(source, labels, source / "store", key=key)
     with pytest.raises(SourceError, match="not a folder"):
         import_folder(tmp_path / "absent", labels, tmp_path / "store", key=key)
+    with pytest.raises(InputError, match="display or modality"):
+        import_folder(source, labels, tmp_path / "store", key=key, values="raw")  # type: ignore[arg-type]
     (tmp_path / "void").mkdir()
     with pytest.raises(SourceError, match="holds no files"):
         import_folder(tmp_path / "void", labels, tmp_path / "store", key=key)
