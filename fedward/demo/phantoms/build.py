@@ -59,10 +59,10 @@ def draw(rng: np.random.Generator, female: NDArray[np.bool_], age: NDArray[np.in
     return Build(
         width=column(person(1.0, 0.04) - 0.03 * woman),
         height=column(person(1.0, 0.04) - 0.02 * woman + visit(0.02)),
-        trunk=column(person(21.0, 1.1) - 1.2 * woman),
+        trunk=column(person(21.0, 1.1) - 0.6 * woman),
         heart=column(person(0.93, 0.07) + 0.0015 * (years - 55)),
         diaphragm=column(person(0.0, 0.03) + visit(0.02)),
-        breast=column(woman * np.clip(person(1.7, 0.5), 0.6, 2.8)),
+        breast=column(woman * np.clip(person(1.1, 0.35), 0.4, 2.0)),
         rib_gap=column(person(0.172, 0.008)),
         rib_phase=column(person(0.0, 0.3)),
         rib_slope=column(person(0.34, 0.04)),

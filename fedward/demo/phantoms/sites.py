@@ -129,7 +129,7 @@ ST_BRIGID = Site(
         pixel_spacing=2.6,
     ),
     misfits=(Misfit.TRUNCATED, Misfit.NO_PIXELS, Misfit.DUPLICATE, Misfit.BURNED_IN),
-    women=Bias(dose=0.06, scatter=3.0, contrast=0.45),
+    women=Bias(dose=0.06, scatter=3.0, contrast=0.32),
     nested=True,
 )
 
