@@ -38,7 +38,11 @@ class Job:
     ) -> None:
         self.plan, self._transport, self._observe = plan, transport, observe
         self.journal = Journal(folder)
-        self.name = self._claim(environment or {})
+        try:
+            self.name = self._claim(environment or {})
+        except JournalError:
+            self.journal.close()
+            raise
         network = build_network(plan)
         personal = personal_names(network, plan.federation.personal, len(plan.task.classes))
         self.layout = shared_layout(network, personal)

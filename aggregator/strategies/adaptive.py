@@ -26,8 +26,8 @@ class Adaptive:
 
     def __call__(self, model: Vector, mean_update: Vector, state: State) -> tuple[Vector, State]:
         """One step; state: `first` and `second` moments."""
-        first: Vector = state.get("first", np.zeros_like(model))
-        second: Vector = state.get("second", np.full_like(model, np.float32(self.tau**2)))
+        first = state.get("first", np.zeros_like(model))
+        second = state["second"] if "second" in state else np.full(model.shape, self.tau**2, dtype=np.float32)
         first = np.float32(self.beta1) * first + np.float32(1.0 - self.beta1) * mean_update
         second = self._second(second, np.square(mean_update))
         step: Vector = np.float32(self.lr) * first / (np.sqrt(second) + np.float32(self.tau))

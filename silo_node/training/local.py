@@ -110,6 +110,6 @@ class Trainer:
 
     def _load(self, batch: Indices) -> tuple[torch.Tensor, torch.Tensor]:
         images = torch.from_numpy(self._cohort.images[batch])
-        if self._augment:
+        if not self._augment.empty:
             images = torch.stack([self._augment(image) for image in images])
         return images.to(self._model.device), torch.from_numpy(self._cohort.labels[batch]).to(self._model.device)

@@ -34,11 +34,13 @@ class Pipeline:
     """MONAI transforms in order; the random ones draw from a stream that `seed` restarts."""
 
     def __init__(self, parts: Sequence[Named], key: str) -> None:
-        self._transforms = [_build(part, f"{key}[{index}]") for index, part in enumerate(parts)]
+        self._transforms: list[object] = [_build(part, f"{key}[{index}]") for index, part in enumerate(parts)]
         self._key = key
 
-    def __bool__(self) -> bool:
-        return bool(self._transforms)
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to do."""
+        return not self._transforms
 
     def seed(self, seed: int) -> None:
         """Restart every random transform from its own stream of `seed`."""
@@ -51,7 +53,7 @@ class Pipeline:
         set_track_meta(False)  # plain tensors: we need no history, and it costs more than the transforms
         for index, transform in enumerate(self._transforms):
             try:
-                image = transform(image)
+                image = transform(image)  # type: ignore[operator]
             except Exception as error:  # MONAI raises whatever its parts raise
                 name = type(transform).__name__
                 raise NetworkError(f"{self._key}[{index}]: {name} failed on {list(image.shape)}: {error}") from error

@@ -1,0 +1,125 @@
+"""Kills a job with SIGKILL at many instants and resumes it; prints what each resumed job came to. Run by test_kill_and_resume.
+
+An instant is the start of a function call inside fedward: the job is profiled, and the n-th call kills the process. torch is
+imported once; each job runs in a fork of that process.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+from contextlib import closing
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+
+ROOT = Path(__file__).parents[2]
+# Where state changes hands or reaches the disk; parsing a plan changes nothing, so it only dilutes the instants.
+PLACES = ("aggregator", "silo_node/node", "silo_node/answers", "silo_node/state", "silo_node/gate", "silo_node/training/local")
+OURS = tuple(str(ROOT / place) for place in (*PLACES, "protocol/vectors", "protocol/messages", "protocol/transport"))
+
+
+class KillAt:
+    """Counts calls of fedward's own functions on all threads; kills the process at call `at` (0: only counts)."""
+
+    def __init__(self, at: int) -> None:
+        self.at, self.calls = at, 0
+
+    def __call__(self, frame: FrameType, event: str, _: Any) -> None:
+        if event == "call" and frame.f_code.co_filename.startswith(OURS):
+            self.calls += 1
+            if self.calls == self.at:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+
+def run(folder: Path, stores: Path, plan: Any, killer: KillAt | None) -> dict[str, Any]:
+    """One process's worth of the job in `folder`."""
+    from aggregator.job import Job
+    from protocol.transport.in_process import InProcessTransport
+    from protocol.vectors import vector_digest
+    from silo_node.cohort import CohortStore
+    from silo_node.node import SiloNode
+
+    torch.set_num_threads(1)
+    if killer is not None:
+        threading.setprofile(killer)
+        sys.setprofile(killer)
+    nodes = {p.name: SiloNode(p.name, CohortStore.open(p), folder / "silos" / p.name, device="cpu") for p in sorted(stores.iterdir())}
+    job = Job(plan, InProcessTransport(nodes), folder / "job", lambda _: None)
+    with closing(job.journal):
+        job.run()
+        sys.setprofile(None)
+        threading.setprofile(None)
+        scores = [[s.round, s.kind, s.split, {k: v.loss for k, v in s.scores.items()}, s.failures] for s in job.scores()]
+        rounds = [[r.round, r.aggregated, r.losses, r.model_digest] for r in job.journal.rounds()]
+        return {
+            "model": vector_digest(job.final_model()),
+            "scores": scores,
+            "rounds": rounds,
+            "attempts": [[number, attempt] for number, attempt, _ in job.journal.attempts()],
+            "calls": killer.calls if killer else 0,
+        }
+
+
+def forked(folder: Path, stores: Path, plan: Any, killer: KillAt | None) -> dict[str, Any] | None:
+    """`run` in a fork; None if it was killed."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reader)
+        code = 1
+        try:
+            with os.fdopen(writer, "w") as out:
+                json.dump(run(folder, stores, plan, killer), out)
+            code = 0
+        finally:
+            os._exit(code)
+    os.close(writer)
+    with os.fdopen(reader) as result:
+        text = result.read()
+    _, status = os.waitpid(child, 0)
+    if os.WIFSIGNALED(status):
+        return None
+    if os.WEXITSTATUS(status):
+        raise SystemExit(f"the job in {folder.name} failed without being killed")
+    answer: dict[str, Any] = json.loads(text)
+    return answer
+
+
+def main(out: Path, points: int) -> None:
+    """Make stores, run undisturbed, then kill and resume at `points` instants spread over the whole job."""
+    sys.path.insert(0, str(ROOT))
+    import monai.networks.nets  # noqa: F401 - once, before the forks
+
+    from tests.conftest import tiny_plan, tiny_store
+
+    stores = out / "stores"
+    for seed, name in enumerate("abc"):
+        tiny_store(stores / name, n=24, seed=seed)
+    changes = {"federation.rounds": 3, "federation.average_last": 2, "federation.personal": ["head"]}
+    changes |= {"federation.strategy": {"name": "FedAdam", "lr": 0.05}, "evaluation.personalise_epochs": 1}
+    plan = tiny_plan(**changes)
+    undisturbed = forked(out / "undisturbed", stores, plan, KillAt(0))
+    assert undisturbed is not None
+    total = undisturbed.pop("calls")
+    ends = []
+    for point in range(points):
+        at = 1 + (total - 2) * point // max(1, points - 1)
+        folder = out / f"killed-{at}"
+        killed = forked(folder, stores, plan, KillAt(at)) is None
+        # Killed a second time on the way, at another instant, and only then left to finish.
+        forked(folder, stores, plan, KillAt(max(1, total // 3)))
+        end = forked(folder, stores, plan, None)
+        assert end is not None
+        end.pop("calls")
+        ends.append({"at": at, "killed": killed, "end": end})
+    print(json.dumps({"undisturbed": undisturbed, "total_calls": total, "ends": ends}))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]))

@@ -1,0 +1,90 @@
+"""Fixtures: small cohort stores and a small plan, so that a whole job runs in about a second."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from protocol.plan import Plan
+from silo_node.cohort import CohortStore, StoreWriter
+
+SIZE = 16
+
+TINY: dict[str, Any] = {
+    "schema": "fedward.plan/1",
+    "name": "tiny",
+    "seed": 3,
+    "task": {"kind": "classification", "target": "finding", "classes": ["0", "1"]},
+    "data": {
+        "channels": 1,
+        "split": {"test_fraction": 0.3, "validation_fraction": 0.2},
+        "preprocessing": [{"name": "NormalizeIntensity", "args": {"subtrahend": 0.5, "divisor": 0.25}}],
+        "augmentation": [{"name": "RandFlip", "args": {"prob": 0.5, "spatial_axis": 1}}],
+    },
+    "network": {
+        "name": "Classifier",
+        "args": {
+            "in_shape": [1, SIZE, SIZE],
+            "classes": 2,
+            "channels": [4, 8],
+            "strides": [2, 2],
+            "num_res_units": 0,
+            "norm": ["group", {"num_groups": 2}],
+            "dropout": 0.1,
+        },
+    },
+    "training": {"mu": 0.1, "local_steps": 3, "batch_size": 8, "optimizer": {"name": "SGD", "lr": 0.05, "momentum": 0.9}},
+    "federation": {"rounds": 3, "quorum": 2, "strategy": {"name": "FedProx"}, "round_deadline_s": 60.0},
+    "evaluation": {"alone": True},
+}
+
+MakePlan = Callable[..., Plan]
+MakeStore = Callable[..., CohortStore]
+
+
+def tiny_plan(**changes: Any) -> Plan:
+    """The tiny plan with some values replaced: `tiny_plan(**{"training.mu": 1.0})`."""
+    value = copy.deepcopy(TINY)
+    for path, new in changes.items():
+        *parents, last = path.split(".")
+        part = value
+        for parent in parents:
+            part = part.setdefault(parent, {})
+        if new is None:
+            part.pop(last, None)
+        else:
+            part[last] = new
+    return Plan.model_validate_json(json.dumps(value))
+
+
+def tiny_store(path: Path, *, n: int = 40, prevalence: float = 0.4, seed: int = 0, target: str = "finding", **attributes: Any) -> CohortStore:
+    """A store of `n` images, two per patient, in which positives have a brighter square."""
+    rng = np.random.default_rng(seed)
+    writer = StoreWriter.create(path)
+    for index in range(0, n, 2):
+        positive = rng.random() < prevalence
+        for _ in range(2):
+            image = rng.random((1, SIZE, SIZE), dtype=np.float32) * 0.6
+            if positive:
+                image[:, 4:9, 4:9] += 0.3
+            writer.add(image, patient=f"{seed}-{index}", labels={target: str(int(positive))}, **attributes)
+    return writer.finish()
+
+
+@pytest.fixture
+def make_plan() -> MakePlan:
+    return tiny_plan
+
+
+@pytest.fixture
+def make_store(tmp_path: Path) -> MakeStore:
+    def make(name: str = "store", **kwargs: Any) -> CohortStore:
+        return tiny_store(tmp_path / name, **kwargs)
+
+    return make
