@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
+import msgspec
 import numpy as np
 
 from protocol.errors import StoreError, StoreExistsError
@@ -65,22 +66,24 @@ class StoreWriter:
         """
         check_image(image, self.values)
         data = np.ascontiguousarray(image, dtype=fmt.DTYPES[image.dtype.name])
-        channels, rows, columns = image.shape
-        self._records.append(
-            fmt.SampleRecord(
-                patient=patient,
-                labels=dict(labels or {}),
-                shape=(channels, rows, columns),
-                dtype=image.dtype.name,
-                offset=self._pixels.append(data.data.cast("B")),
-                fold=fold,
-                sex=sex,
-                age=age,
-                manufacturer=manufacturer,
-                model=model,
-                modality=modality,
-            )
-        )
+        record = {
+            "patient": patient,
+            "labels": dict(labels or {}),
+            "shape": image.shape,
+            "dtype": image.dtype.name,
+            "offset": fmt.aligned(self._pixels.size),
+            "fold": fold,
+            "sex": sex,
+            "age": age,
+            "manufacturer": manufacturer,
+            "model": model,
+            "modality": modality,
+        }
+        try:
+            self._records.append(msgspec.convert(record, fmt.SampleRecord))
+        except msgspec.ValidationError as error:
+            raise StoreError(f"This sample cannot be stored: {error}. Labels and attributes are text.") from error
+        self._pixels.append(data.data.cast("B"))
         return len(self._records) - 1
 
     def finish(self) -> CohortStore:

@@ -23,7 +23,7 @@ from silo_node.intake.journal import Journal, fingerprint, locked
 from silo_node.intake.labels import read_labels
 from silo_node.intake.listing import Found, list_files
 from silo_node.intake.messages import Answer, Context, Outcome, Task
-from silo_node.intake.pool import WORKER, Pool
+from silo_node.intake.pool import WORKER, Pool, usable_cores
 from silo_node.intake.preconditions import check_picture_keys, check_places
 from silo_node.intake.pseudonym import key_path, load_or_create_key
 from silo_node.intake.reasons import REASONS
@@ -137,7 +137,7 @@ def _outcomes(
 ) -> Generator[Answer, None, None]:
     """What became of each file from number `start` on, in order; only files worth opening go to a decoder."""
     tasks = [Task(n, os.fsencode(files[n].name)) for n in range(start, len(files)) if files[n].reason is None]
-    count = workers or (1 if len(tasks) <= SMALL else min(os.cpu_count() or 1, MOST))
+    count = workers or (1 if len(tasks) <= SMALL else min(usable_cores(), MOST))
     with Pool(msgspec.msgpack.encode(context), min(count, len(tasks)), settings.seconds, settings.worker) as pool:
         decoded = pool.run(tasks)
         for number in range(start, len(files)):

@@ -161,3 +161,8 @@ class Pool:
             queue.extend(left)
         if queue:
             self._workers.append(Worker(self._module, self._context))
+
+
+def usable_cores() -> int:
+    """Cores this process may use: a container often has fewer than the machine."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

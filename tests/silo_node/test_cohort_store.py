@@ -130,6 +130,12 @@ def test_what_a_display_store_cannot_hold_is_refused(tmp_path, image) -> None:
         writer.add(image, patient="p")
 
 
+@pytest.mark.parametrize("said", [{"labels": {"y": 1}}, {"sex": "female"}, {"age": "40"}])
+def test_what_is_said_of_a_sample_has_its_type(tmp_path, said) -> None:
+    with StoreWriter.create(tmp_path / "s") as writer, pytest.raises(StoreError, match="cannot be stored"):
+        writer.add(np.zeros((1, 2, 2), np.uint8), patient="p", **said)
+
+
 def test_an_empty_store_is_refused(tmp_path) -> None:
     with StoreWriter.create(tmp_path / "s") as writer, pytest.raises(StoreError, match="at least one"):
         writer.finish()
