@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -108,7 +109,8 @@ class MlflowTracker:
         import mlflow
 
         mlflow.set_tracking_uri(self.uri)
-        with mlflow.start_run(run_id=self._parent):
+        with warnings.catch_warnings(), mlflow.start_run(run_id=self._parent):
+            warnings.simplefilter("ignore")  # it advises on type hints for tables; this model takes images
             mlflow.pyfunc.log_model(
                 name="model",
                 python_model=str(Path(__file__).with_name("served_model.py")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from importlib.resources import files
 from pathlib import Path
 
@@ -34,6 +35,10 @@ def _make_cohorts(out: Path) -> dict[str, Path]:
     """Write the hospitals' DICOM exports and import each the way its hospital would."""
     from silo_node.intake import import_folder
 
+    # Phantoms have no one to protect: a key known to all makes every demo split its patients alike.
+    key = out / "pseudonym.key"
+    key.touch(mode=0o600)
+    key.write_bytes(hashlib.sha256(b"fedward demo").digest())
     console = Console(stderr=True)
     columns = (TextColumn("{task.description:<34}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     stores: dict[str, Path] = {}
@@ -50,7 +55,7 @@ def _make_cohorts(out: Path) -> dict[str, Path]:
 
             store = out / "stores" / hospital.name
             store.parent.mkdir(exist_ok=True)
-            import_folder(hospital.dicom, hospital.labels, store, key=out / "pseudonym.key", on_progress=step)
+            import_folder(hospital.dicom, hospital.labels, store, key=key, on_progress=step)
             stores[hospital.name] = store
     for hospital in hospitals:
         console.print(f"  {hospital.name}: {hospital.description}", style="dim", markup=False, highlight=False)
