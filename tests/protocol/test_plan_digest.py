@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 
@@ -37,3 +39,10 @@ def test_a_plan_cannot_be_changed_after_it_was_read() -> None:
     plan = tiny_plan()
     with pytest.raises(ValidationError, match="frozen"):
         plan.training.mu = 5.0  # type: ignore[misc]
+
+
+def test_the_documented_reference_is_the_schema_s() -> None:
+    from protocol.plan.reference import reference
+
+    page = Path(__file__).parents[2] / "docs" / "plan.md"
+    assert page.read_text(encoding="utf-8") == reference(), "run: python -m protocol.plan.reference > docs/plan.md"

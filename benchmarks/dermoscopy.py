@@ -1,0 +1,279 @@
+"""Is it worth federating? Four hospitals of real dermoscopy, test AUROC at the two with at least 30 malignant test images.
+
+    python benchmarks/dermoscopy.py                     every setting, three seeds, full length
+    python benchmarks/dermoscopy.py --jobs 2            two settings at a time
+    python benchmarks/dermoscopy.py --quick --json      under a minute: one seed, few rounds, few images - only shows that it runs
+
+Every setting is a change of examples/dermoscopy/plan.yaml, the one called "best". All share its network, augmentation, balanced
+batches, schedule and number of local steps; "naive FedAvg" is what one would write first. Pooled training sees all hospitals'
+images in one place and takes as many steps as all hospitals together. "Alone" is what `fedward run` reports as alone.
+
+Data: DICOM made by shared/data/derm/to_dicom.py (HAM10000, CC BY-NC 4.0: for measuring only), imported as a hospital would.
+Finished units are kept in --work, so that an interrupted benchmark goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import hashlib
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+PLAN = ROOT / "examples" / "dermoscopy" / "plan.yaml"
+DATA = ROOT.parent / "shared" / "data" / "derm"
+SITES = ("rosendahl", "vidir_modern", "vidir_molemax", "vienna_dias")
+JUDGED = ("rosendahl", "vidir_modern")
+
+PLAIN: dict[str, Any] = {"federation.weighting": "samples", "federation.personal": []}
+SETTINGS: dict[str, dict[str, Any]] = {
+    "pooled": {},
+    "alone": {},
+    "naive FedAvg": {
+        **PLAIN,
+        "training.mu": 0.0,
+        "federation.strategy": {"name": "FedAvg"},
+        "training.sampling": "shuffle",
+        "training.optimizer": {"name": "SGD", "lr": 0.01},
+        "training.schedule": {"name": "constant"},
+    },
+    "FedAvg": {**PLAIN, "training.mu": 0.0, "federation.strategy": {"name": "FedAvg"}},
+    "FedProx": PLAIN,
+    "FedProx + server Adam": {**PLAIN, "federation.strategy": {"name": "FedAdam", "lr": 0.003, "tau": 0.001}},
+    "FedProx + FedBN": {**PLAIN, "federation.personal": ["norm"]},
+    "best": {},
+}
+
+
+# ------------------------------------------------------------------------------------------------------- one unit of work
+
+
+def make_plan(setting: str, seed: int, rounds: int | None) -> Any:
+    """The plan of one setting: the example with that setting's changes."""
+    from protocol.plan import load_plan, parse_plan
+
+    value = copy.deepcopy(load_plan(PLAN).to_json())
+    value["seed"] = seed
+    value["evaluation"] |= {"alone": False, "every": 1000}
+    if rounds:
+        value["federation"]["rounds"] = rounds
+    for path, new in SETTINGS[setting].items():
+        *parents, last = path.split(".")
+        part = value
+        for parent in parents:
+            part = part[parent]
+        part[last] = new
+    if setting == "pooled":
+        value["training"]["local_steps"] *= len(SITES)
+    return parse_plan(json.dumps(value), name=setting)
+
+
+def run_unit(setting: str, plan: Any, work: Path) -> dict[str, float]:
+    """Test AUROC by site of one setting under one seed."""
+    import torch
+
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        run = {"pooled": _pooled, "alone": _alone}.get(setting, _federated)
+        return run(plan, work, Path(folder))
+
+
+def _federated(plan: Any, work: Path, folder: Path) -> dict[str, float]:
+    from aggregator.job import Job
+    from evaluation.federated import site_auroc
+    from protocol.transport.in_process import InProcessTransport
+    from silo_node.cohort import CohortStore
+    from silo_node.node import SiloNode
+
+    nodes = {s: SiloNode(s, CohortStore.open(work / "stores" / s), folder / s, device="cpu") for s in SITES}
+    job = Job(plan, InProcessTransport(nodes), folder / "job", lambda _: None)
+    with closing(job.journal):
+        job.run()
+        (record,) = (r for r in job.scores() if (r.kind, r.split) == ("federated", "test"))
+    return {site: value for site, s in record.scores.items() if (value := site_auroc(s).value) is not None}
+
+
+def _alone(plan: Any, work: Path, folder: Path) -> dict[str, float]:
+    """What `fedward run` calls alone, at the hospitals that are judged; the same seeds, so the same figures."""
+    from silo_node.cohort import CohortStore
+
+    found: dict[str, float] = {}
+    for site in JUDGED:
+        found |= _local(plan, CohortStore.open(work / "stores" / site), folder, site)
+    return found
+
+
+def _pooled(plan: Any, work: Path, folder: Path) -> dict[str, float]:
+    from silo_node.cohort import CohortStore
+
+    return _local(plan, CohortStore.open(work / "stores" / "pooled"), folder, "pooled")
+
+
+def _local(plan: Any, store: Any, folder: Path, name: str) -> dict[str, float]:
+    """Train on one store without a federation; AUROC on the test images of each site in it."""
+    import dataclasses
+
+    from silo_node.scoring import score
+    from silo_node.splits import Parts
+    from silo_node.training.cohort import load_cohort
+    from silo_node.training.local import Trainer
+    from silo_node.training.model import SiloModel
+
+    import torch
+
+    cohort = load_cohort(store, plan, folder / "cache")
+    model = SiloModel(plan, cohort.input_shape, torch.device("cpu"))
+    Trainer(plan, cohort, model, name).alone(time.monotonic() + 1e6, lambda _: None)
+    found = {}
+    for site in sorted({store.samples[i].labels.get("site", name) for i in cohort.parts.test}):
+        chosen = tuple(i for i in cohort.parts.test if store.samples[i].labels.get("site", name) == site)
+        scored = score(model, dataclasses.replace(cohort, parts=Parts((), (), chosen)), "test")
+        if scored is not None and scored.classes[0].auroc is not None:
+            found[site] = scored.classes[0].auroc
+    return found
+
+
+# ---------------------------------------------------------------------------------------------------------------- data
+
+
+def prepare(work: Path, data: Path, per_site: int | None) -> None:
+    """DICOM -> one cohort store a hospital, and one of all together for pooled training; done once per --work."""
+    from silo_node.cohort import CohortStore, StoreWriter
+    from silo_node.intake import import_folder
+
+    stores = work / "stores"
+    stores.mkdir(parents=True, exist_ok=True)
+    if not (work / "dicom").exists():
+        limit = ["--per-site", str(per_site)] if per_site else []
+        subprocess.run([sys.executable, data / "to_dicom.py", work / "dicom", *limit], check=True, capture_output=True)
+    key = work / "pseudonym.key"  # a fixed one: it decides which patients validate
+    if not key.exists():
+        key.touch(mode=0o600)
+        key.write_bytes(hashlib.sha256(b"fedward dermoscopy benchmark").digest())
+    for site in SITES:
+        if not (stores / site).exists():
+            import_folder(work / "dicom" / site / "dicom", work / "dicom" / site / "labels.csv", stores / site, key=key)
+    if not (stores / "pooled").exists():
+        writer = StoreWriter.create(stores / "pooled")
+        for site in SITES:
+            store = CohortStore.open(stores / site)
+            for sample in store.samples:
+                labels = {**sample.labels, "site": site}
+                writer.add(store.stored(sample.index), patient=sample.patient, labels=labels, fold=sample.fold)
+        writer.finish()
+
+
+# --------------------------------------------------------------------------------------------------------------- running
+
+
+def unit_file(work: Path, setting: str, plan: Any) -> Path:
+    """Where a unit's result is kept: named by its plan, so that a changed plan is a new unit."""
+    return work / "units" / f"{setting.replace(' ', '_')}-{plan.digest[7:23]}.json"
+
+
+def run_units(units: list[tuple[str, int]], work: Path, rounds: int | None, jobs: int, console: Console) -> None:
+    """Run what is not there yet, on one thread each; with several jobs, each in a process of its own."""
+    (work / "units").mkdir(exist_ok=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as progress, ThreadPoolExecutor(jobs) as pool:
+        task = progress.add_task("settings x seeds", total=len(units))
+
+        def one(unit: tuple[str, int]) -> None:
+            setting, seed = unit
+            plan = make_plan(setting, seed, rounds)
+            if unit_file(work, setting, plan).exists():
+                pass
+            elif jobs == 1:
+                unit_file(work, setting, plan).write_text(json.dumps(run_unit(setting, plan, work)))
+            else:
+                command = [sys.executable, __file__, "--work", work, "--unit", setting, "--seeds", str(seed)]
+                environment = os.environ | {"OMP_NUM_THREADS": "1"}
+                subprocess.run([*command, "--rounds", str(rounds or 0)], check=True, env=environment)
+            progress.advance(task)
+
+        list(pool.map(one, units))
+
+
+def summarise(results: dict[str, list[dict[str, float]]]) -> dict[str, dict[str, Any]]:
+    """Mean over the seeds by site, and over the two judged sites."""
+    rows = {}
+    for setting, seeds in results.items():
+        by_site = {site: statistics.mean(r[site] for r in seeds) for site in SITES if all(site in r for r in seeds)}
+        means = [statistics.mean(r[site] for site in JUDGED) for r in seeds]
+        rows[setting] = {"sites": by_site, "mean": statistics.mean(means), "by_seed": means}
+    return rows
+
+
+def show(rows: dict[str, dict[str, Any]], seeds: Iterable[int], console: Console) -> None:
+    """The table people read."""
+    table = Table(title=f"Test AUROC by hospital, mean over seeds {', '.join(map(str, seeds))}")
+    for column in ("setting", *JUDGED, "mean of the two", "by seed"):
+        table.add_column(column, justify="left" if column == "setting" else "right", no_wrap=True)
+    for setting, row in rows.items():
+        cells = [f"{row['sites'][site]:.3f}" for site in JUDGED]
+        by_seed = " ".join(f"{value:.3f}" for value in row["by_seed"])
+        table.add_row(setting, *cells, f"{row['mean']:.3f}", by_seed, style="bold" if setting == "best" else None)
+    console.print(table)
+
+
+def main() -> None:
+    """Prepare the stores, run the units, print the table."""
+    cli = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    cli.add_argument("--data", type=Path, default=DATA, help="folder with to_dicom.py")
+    cli.add_argument("--work", type=Path, default=None, help="folder for stores and finished units; default: a temporary one")
+    cli.add_argument("--seeds", default="1,2,3")
+    cli.add_argument("--only", default="", help="comma-separated settings; all if left out")
+    cli.add_argument("--jobs", type=int, default=1, help="units at a time, one thread each")
+    cli.add_argument("--rounds", type=int, default=0, help="override the plan's rounds")
+    cli.add_argument("--quick", action="store_true", help="one seed, 2 rounds, 150 images a hospital: no figure to quote")
+    cli.add_argument("--json", action="store_true", help="one JSON object as the last line")
+    cli.add_argument("--unit", default="", help=argparse.SUPPRESS)
+    args = cli.parse_args()
+    seeds = [1] if args.quick else [int(seed) for seed in args.seeds.split(",")]
+    rounds = args.rounds or (2 if args.quick else None)
+    if args.unit:
+        plan = make_plan(args.unit, seeds[0], rounds)
+        result = run_unit(args.unit, plan, args.work)
+        unit_file(args.work, args.unit, plan).write_text(json.dumps(result))
+        return
+    console = Console(stderr=True)
+    if not (args.data / "to_dicom.py").exists():
+        console.print("No dermoscopy images here. Name the folder with to_dicom.py by --data.")
+        sys.exit(2)
+    names = [name.strip() for name in args.only.split(",") if name.strip()] or list(SETTINGS)
+    with tempfile.TemporaryDirectory() as temporary:
+        work = (args.work or Path(temporary)).absolute()
+        work.mkdir(parents=True, exist_ok=True)
+        with console.status("importing four hospitals"):
+            prepare(work, args.data, 150 if args.quick else None)
+        units = [(name, seed) for seed in seeds for name in names]
+        run_units(units, work, rounds, args.jobs, console)
+        results = {
+            name: [json.loads(unit_file(work, name, make_plan(name, seed, rounds)).read_text()) for seed in seeds] for name in names
+        }
+    rows = summarise(results)
+    show(rows, seeds, console)
+    if args.json:
+        print(json.dumps({"benchmark": "dermoscopy", "quick": args.quick, "seeds": seeds, "settings": rows}))
+
+
+if __name__ == "__main__":
+    main()

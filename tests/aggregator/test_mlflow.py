@@ -1,0 +1,112 @@
+"""What a researcher finds in MLflow, and that drawing a job twice changes nothing."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from aggregator.job import Job
+from aggregator.tracking import MlflowTracker
+from protocol.plan import Plan
+from protocol.transport.in_process import InProcessTransport
+from protocol.vectors import save_tensors
+from silo_node.node import SiloNode
+from tests.conftest import SIZE, tiny_plan, tiny_store
+
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+
+
+@pytest.fixture(scope="module")
+def tracked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, str, int]:
+    """A job drawn once as it ran and once more from its journal; the plan, MLflow's URI and how many events the replay had."""
+    folder = tmp_path_factory.mktemp("tracked")
+    uri = f"sqlite:///{folder / 'mlflow.db'}"
+    plan = tiny_plan()
+    stores = {name: tiny_store(folder / name, n=80, seed=seed) for seed, name in enumerate(("north", "south"))}
+    replayed = 0
+    for _ in range(2):
+        nodes = {name: SiloNode(name, store, folder / f"state-{name}", device="cpu") for name, store in stores.items()}
+        tracker = MlflowTracker(uri, folder / "artifacts", {"python": "3"})
+        events: list[object] = []
+
+        def both(event: object, tracker: MlflowTracker = tracker, events: list[object] = events) -> None:
+            events.append(event)
+            tracker(event)  # type: ignore[arg-type]
+
+        job = Job(plan, InProcessTransport(nodes), folder / "job", both)
+        with closing(job.journal):
+            job.run()
+            model = folder / "model.safetensors"
+            save_tensors(model, job.layout.unflatten(job.final_model()))
+            (folder / "plan.yaml").write_bytes(plan.canonical)
+            tracker.finish("FINISHED", {"plan": folder / "plan.yaml"}, plan, model)
+        assert tracker.problem == ""
+        replayed = sum(getattr(event, "replayed", False) for event in events)
+    return plan, uri, replayed
+
+
+def test_there_is_one_parent_run_and_one_child_run_a_silo(tracked: tuple[Plan, str, int]) -> None:
+    from mlflow import MlflowClient
+
+    plan, uri, replayed = tracked
+    client = MlflowClient(uri)
+    experiment = client.get_experiment_by_name(plan.name)
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id])
+    parents = [run for run in runs if run.data.tags["fl.role"] == "job"]
+    children = {run.data.tags["fl.silo"]: run for run in runs if run.data.tags["fl.role"] == "silo"}
+    assert len(parents) == 1
+    assert sorted(children) == ["north", "south"]
+    assert len(runs) == 3
+    assert replayed >= 2 * plan.federation.rounds
+    (parent,) = parents
+    assert all(run.data.tags["mlflow.parentRunId"] == parent.info.run_id for run in children.values())
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    assert parent.data.params["training/mu"] == "0.1"
+    assert parent.data.params["plan_digest"] == plan.digest
+
+
+def test_per_silo_curves_stand_beside_the_global_one_with_the_round_as_step(tracked: tuple[Plan, str, int]) -> None:
+    from mlflow import MlflowClient
+
+    plan, uri, _ = tracked
+    client = MlflowClient(uri)
+    experiment = client.get_experiment_by_name(plan.name)
+    assert experiment is not None
+    rounds = list(range(1, plan.federation.rounds + 1))
+    for run in client.search_runs([experiment.experiment_id]):
+        names = ["train/loss", "val/auroc", "test/auroc", "test/auroc_alone"]
+        if run.data.tags["fl.role"] == "job":
+            names = ["val/auroc", "global/val/auroc", "site/north/val/auroc", "site/south/train/loss", "global/test/auroc"]
+        for name in names:
+            steps = [metric.step for metric in client.get_metric_history(run.info.run_id, name)]
+            assert steps == (rounds if "test" not in name else rounds[-1:]), (name, steps)
+
+
+def test_the_logged_model_loads_without_pickle_and_predicts(tracked: tuple[Plan, str, int]) -> None:
+    import mlflow
+
+    plan, uri, _ = tracked
+    mlflow.set_tracking_uri(uri)
+    experiment = mlflow.get_experiment_by_name(plan.name)
+    assert experiment is not None
+    models = mlflow.search_logged_models([experiment.experiment_id], output_format="list")
+    location = Path(models[0].artifact_location.removeprefix("file://"))
+    assert not [path for path in location.rglob("*") if path.suffix in (".pkl", ".pickle", ".pt", ".pth")]
+    loaded = mlflow.pyfunc.load_model(models[0].model_uri)
+    probabilities = loaded.predict(np.zeros((2, 1, SIZE, SIZE), dtype=np.float32))
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1.0, rtol=1e-5)
+
+
+def test_an_unreachable_mlflow_never_stops_the_job(tmp_path: Path) -> None:
+    stores = {name: tiny_store(tmp_path / name, n=20, seed=seed) for seed, name in enumerate("ab")}
+    nodes = {name: SiloNode(name, store, tmp_path / f"state-{name}", device="cpu") for name, store in stores.items()}
+    tracker = MlflowTracker("sqlite:////dev/null/mlflow.db", None, {})
+    job = Job(tiny_plan(**{"federation.rounds": 1}), InProcessTransport(nodes), tmp_path / "job", tracker)
+    with closing(job.journal):
+        job.run()
+        assert len(job.journal.rounds()) == 1
+    assert "the job goes on" in tracker.problem
