@@ -2,7 +2,7 @@
 
     python benchmarks/dermoscopy.py                     every setting, three seeds, full length
     python benchmarks/dermoscopy.py --jobs 2            two settings at a time
-    python benchmarks/dermoscopy.py --quick --json      under a minute: one seed, few rounds, few images - only shows that it runs
+    python benchmarks/dermoscopy.py --quick --json      under a minute: one seed, few images - only shows that it runs
 
 Every setting is a change of examples/dermoscopy/plan.yaml, the one called "best". All share its network, augmentation, balanced
 batches, schedule and number of local steps; "naive FedAvg" is what one would write first. Pooled training sees all hospitals'
@@ -34,9 +34,16 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.console import Console  # noqa: E402 - OpenMP's setting must come before anything that may load it
+from rich.progress import (  # noqa: E402
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table  # noqa: E402
 
 PLAN = ROOT / "examples" / "dermoscopy" / "plan.yaml"
 DATA = ROOT.parent / "shared" / "data" / "derm"
@@ -131,13 +138,13 @@ def _local(plan: Any, store: Any, folder: Path, name: str) -> dict[str, float]:
     """Train on one store without a federation; AUROC on the test images of each site in it."""
     import dataclasses
 
+    import torch
+
     from silo_node.scoring import score
     from silo_node.splits import Parts
     from silo_node.training.cohort import load_cohort
     from silo_node.training.local import Trainer
     from silo_node.training.model import SiloModel
-
-    import torch
 
     cohort = load_cohort(store, plan, folder / "cache")
     model = SiloModel(plan, cohort.input_shape, torch.device("cpu"))
@@ -267,7 +274,8 @@ def main() -> None:
         units = [(name, seed) for seed in seeds for name in names]
         run_units(units, work, rounds, args.jobs, console)
         results = {
-            name: [json.loads(unit_file(work, name, make_plan(name, seed, rounds)).read_text()) for seed in seeds] for name in names
+            name: [json.loads(unit_file(work, name, make_plan(name, seed, rounds)).read_text()) for seed in seeds]
+            for name in names
         }
     rows = summarise(results)
     show(rows, seeds, console)

@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fedward.note import note
 from protocol.errors import InputError
 from protocol.plan import Plan
 
@@ -78,7 +79,7 @@ def run_federation(plan: Plan, stores: Mapping[str, Path], settings: Settings, o
             job.run()
             model, report_json, report_html, report = _write_results(job, out)
             files = {"report": report_html, "": report_json, "plan": out / "plan.yaml", "model-file": model}
-            tracker.finish("FINISHED", files, plan, model)
+            tracker.finish("FINISHED", files, plan, model, note(report))
     return Result(report, report_json, report_html, model, uri, tracker.problem)
 
 

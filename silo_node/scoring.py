@@ -34,7 +34,7 @@ def log_probabilities(model: SiloModel, cohort: Cohort, part: str) -> npt.NDArra
     network = model.network.eval()
     positions = np.array(cohort.parts.named(part), dtype=np.int64)
     rows = [
-        functional.log_softmax(logits(network, torch.from_numpy(cohort.images[chunk]).to(model.device)).double(), dim=1).cpu()
+        functional.log_softmax(logits(network, model.to_device(torch.from_numpy(cohort.images[chunk]))).double(), dim=1).cpu()
         for chunk in np.array_split(positions, max(1, -(-len(positions) // _BATCH)))
     ]
     result: npt.NDArray[np.float64] = torch.cat(rows).numpy()

@@ -63,7 +63,9 @@ def tiny_plan(**changes: Any) -> Plan:
     return Plan.model_validate_json(json.dumps(value))
 
 
-def tiny_store(path: Path, *, n: int = 40, prevalence: float = 0.4, seed: int = 0, target: str = "finding", **attributes: Any) -> CohortStore:
+def tiny_store(
+    path: Path, *, n: int = 40, prevalence: float = 0.4, seed: int = 0, target: str = "finding", **attributes: Any
+) -> CohortStore:
     """A store of `n` images, two per patient, in which positives have a brighter square."""
     rng = np.random.default_rng(seed)
     writer = StoreWriter.create(path)

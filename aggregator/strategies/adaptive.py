@@ -30,8 +30,8 @@ class Adaptive:
         second = state["second"] if "second" in state else np.full(model.shape, self.tau**2, dtype=np.float32)
         first = np.float32(self.beta1) * first + np.float32(1.0 - self.beta1) * mean_update
         second = self._second(second, np.square(mean_update))
-        step: Vector = np.float32(self.lr) * first / (np.sqrt(second) + np.float32(self.tau))
-        return model + step, {"first": first, "second": second}
+        scale: Vector = np.float32(self.lr) / (np.sqrt(second) + np.float32(self.tau))
+        return model + first * scale, {"first": first, "second": second}
 
     def _second(self, second: Vector, square: Vector) -> Vector:
         if self.rule == "FedAdagrad":

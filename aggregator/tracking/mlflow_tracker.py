@@ -41,11 +41,16 @@ class MlflowTracker:
         except Exception as error:  # MLflow raises whatever its store raises
             self._trouble(error)
 
-    def finish(self, status: str, files: Mapping[str, Path], plan: Plan, model: Path | None) -> None:
-        """End the runs (`FINISHED`, `FAILED`, `KILLED`) with `files` (artifact folder -> file) and the model, if any."""
+    def finish(self, status: str, files: Mapping[str, Path], plan: Plan, model: Path | None, note: str = "") -> None:
+        """End the runs (`FINISHED`, `FAILED`, `KILLED`) with `files` (artifact folder -> file) and the model, if any.
+
+        `note` (Markdown) is what the parent run's overview says.
+        """
         if not self._parent:
             return
         try:
+            if note:
+                self._client.set_tag(self._parent, "mlflow.note.content", note)
             for folder, path in files.items():
                 self._client.log_artifact(self._parent, str(path), folder or None)
             if model is not None:

@@ -16,9 +16,9 @@ _HEAD = """# The plan
 Everything a federation does stands in one YAML file. Hospitals approve it by its digest: the SHA-256 of its canonical JSON
 (RFC 8785) with every default written out, so comments, order and spelling of numbers do not matter and every meaning does.
 
-`fedward plan new` writes a commented example, `fedward plan check FILE` explains every error with its line and builds the network
-and the transforms once. YAML is read as version 1.2 (`no` is text), without aliases and without duplicate keys; unknown keys are
-refused. This page is written from the schema by `python -m protocol.plan.reference`.
+`fedward plan new` writes a commented example, `fedward plan check FILE` explains every error with its line and builds the
+network and the transforms once. YAML is read as version 1.2 (`no` is text), without aliases and without duplicate keys;
+unknown keys are refused. This page is written from the schema by `python -m protocol.plan.reference`.
 """
 
 
@@ -69,7 +69,8 @@ def _type(kind: Any) -> str:
         return f"list of {_type(inner[0])}"
     if origin is dict:
         return "mapping"
-    return {"str": "text", "int": "integer", "float": "number", "bool": "true or false"}.get(kind.__name__, kind.__name__)
+    name: str = kind.__name__
+    return {"str": "text", "int": "integer", "float": "number", "bool": "true or false"}.get(name, name)
 
 
 def _default(field: FieldInfo) -> str:

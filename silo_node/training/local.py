@@ -112,4 +112,4 @@ class Trainer:
         images = torch.from_numpy(self._cohort.images[batch])
         if not self._augment.empty:
             images = torch.stack([self._augment(image) for image in images])
-        return images.to(self._model.device), torch.from_numpy(self._cohort.labels[batch]).to(self._model.device)
+        return self._model.to_device(images), torch.from_numpy(self._cohort.labels[batch]).to(self._model.device)

@@ -28,9 +28,15 @@ class SiloModel:
         check_network(network, input_shape, n_classes)
         self.personal_names = personal_names(network, plan.federation.personal, n_classes)
         self.layout: Layout = shared_layout(network, self.personal_names)
-        self.network: nn.Module = network.to(device)
+        # Two-dimensional convolutions are about a third faster with channels last; the values stay the same tensors.
+        self._memory_format = torch.channels_last if len(input_shape) == 3 else torch.contiguous_format
+        self.network: nn.Module = network.to(device, memory_format=self._memory_format)  # type: ignore[call-overload]
         self.device = device
         self._initial = {name: np.copy(value) for name, value in tensors_of(network).items()}
+
+    def to_device(self, images: torch.Tensor) -> torch.Tensor:
+        """A batch (n, C, H, W) where and as the network wants it."""
+        return images.to(self.device, memory_format=self._memory_format)
 
     def reset(self) -> None:
         """Back to the initial weights that the plan's seed fixes."""

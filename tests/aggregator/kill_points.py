@@ -49,7 +49,9 @@ def run(folder: Path, stores: Path, plan: Any, killer: KillAt | None) -> dict[st
     if killer is not None:
         threading.setprofile(killer)
         sys.setprofile(killer)
-    nodes = {p.name: SiloNode(p.name, CohortStore.open(p), folder / "silos" / p.name, device="cpu") for p in sorted(stores.iterdir())}
+    nodes = {
+        p.name: SiloNode(p.name, CohortStore.open(p), folder / "silos" / p.name, device="cpu") for p in sorted(stores.iterdir())
+    }
     job = Job(plan, InProcessTransport(nodes), folder / "job", lambda _: None)
     with closing(job.journal):
         job.run()

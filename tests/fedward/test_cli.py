@@ -39,13 +39,13 @@ def silos(site: Path) -> list[str]:
 @pytest.mark.parametrize("command", [[], ["run"], ["plan"], ["plan", "check"], ["silo"], ["silo", "import"], ["demo"]])
 def test_help_answers_without_loading_anything_heavy(command: list[str]) -> None:
     code = (
-        "import sys; sys.argv = ['fedward', *%r, '--help']\n"
+        f"import sys; sys.argv = ['fedward', *{command!r}, '--help']\n"
         "import fedward.__main__ as m\n"
         "try: m.main()\n"
         "except SystemExit as e: assert not e.code\n"
         "heavy = {'torch', 'monai', 'mlflow', 'pydicom', 'numpy', 'scipy', 'matplotlib'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
-    ) % (command,)
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "Usage" in done.stdout

@@ -40,7 +40,9 @@ def test_norm_and_head_are_found_and_stay_out_of_the_shared_layout() -> None:
 
 
 def test_batch_norm_counters_do_not_travel() -> None:
-    plan = tiny_plan(**{"network.args": {"in_shape": [1, 16, 16], "classes": 2, "channels": [4], "strides": [2], "norm": "batch"}})
+    plan = tiny_plan(
+        **{"network.args": {"in_shape": [1, 16, 16], "classes": 2, "channels": [4], "strides": [2], "norm": "batch"}}
+    )
     network = build_network(plan)
     names = {name for name, _ in shared_layout(network, frozenset()).entries}
     assert any(name.endswith("running_mean") for name in names)

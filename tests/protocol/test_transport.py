@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from threading import Event
 
 import pytest
@@ -17,8 +17,8 @@ IN_USE: list[Carry] = [InProcessTransport]
 
 
 @pytest.fixture(params=IN_USE)
-def carry(request: pytest.FixtureRequest) -> Iterator[Carry]:
-    yield request.param
+def carry(request: pytest.FixtureRequest) -> Carry:
+    return request.param  # type: ignore[no-any-return]
 
 
 def echo(name: str) -> Handler:

@@ -190,7 +190,9 @@ def test_the_gate_lets_nothing_unknown_unasked_or_not_finite_pass(desk: Desk) ->
             release(message, update.address, desk.layout)  # type: ignore[arg-type]
 
 
-def test_an_unexpected_error_leaves_only_its_kind(desk: Desk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_unexpected_error_leaves_only_its_kind(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     def explode(*_: object) -> None:
         raise KeyError("PatientID 4711 in scan.dcm")
 

@@ -4,10 +4,9 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from protocol.plan.training import Loss
+from protocol.plan.training import Loss, Schedule
 from silo_node.training.objective import Objective
 from silo_node.training.optimiser import lr_factor
-from protocol.plan.training import Schedule
 
 CPU = torch.device("cpu")
 LOGITS = torch.randn(12, 3, generator=torch.Generator().manual_seed(1))

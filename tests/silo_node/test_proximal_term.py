@@ -20,7 +20,7 @@ from tests.conftest import MakePlan, MakeStore
 
 
 @pytest.fixture
-def train(make_plan: MakePlan, make_store: MakeStore):  # noqa: ANN201
+def train(make_plan: MakePlan, make_store: MakeStore):
     store = make_store()
 
     def run(**changes: object) -> tuple[Vector, Vector]:

@@ -51,7 +51,9 @@ def test_the_order_of_the_samples_does_not_decide_who_tests() -> None:
     parts = split_patients(samples, "y", Split(), 1)
     backwards = split_patients(samples[::-1], "y", Split(), 1)
     assert {samples[i].patient for i in parts.test} == {samples[::-1][i].patient for i in backwards.test}
-    assert {samples[i].patient for i in split_patients(samples, "y", Split(), 2).test} != {samples[i].patient for i in parts.test}
+    assert {samples[i].patient for i in split_patients(samples, "y", Split(), 2).test} != {
+        samples[i].patient for i in parts.test
+    }
 
 
 def test_each_class_is_split_by_itself() -> None:

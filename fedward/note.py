@@ -1,0 +1,26 @@
+"""What a researcher reads first in MLflow: the outcome as a table, and where the curves are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_HOW = (
+    "Curves: tick this run and its silos (open the **+** beside it), then *Chart view*: `val/auroc` and `train/loss` "
+    "overlay the silos and the whole. The full report is the artifact `report/report.html`."
+)
+
+
+def note(report: dict[str, Any]) -> str:
+    """Markdown for the parent run's overview, from report.json alone."""
+    rows = ["| hospital | train | test | federated | alone | personalised |", "|---|--:|--:|--:|--:|--:|"]
+    for site in report["sites"]:
+        cells = " | ".join(_cell(site.get(key)) for key in ("auroc", "alone", "personalised"))
+        rows.append(f"| {site['id']} | {site['n_train']} | {site['n_test']} | {cells} |")
+    rows.append(f"| **all together** | | | **{_cell(report['performance']['global']['auroc'])}** | | |")
+    return "\n".join(["AUROC on test images, 95% interval.", "", *rows, "", _HOW])
+
+
+def _cell(estimate: dict[str, Any] | None) -> str:
+    if estimate is None or estimate.get("value") is None:
+        return "–"
+    return f"{estimate['value']:.3f} ({estimate['lo']:.2f}–{estimate['hi']:.2f})"
