@@ -81,11 +81,8 @@ BAD: dict[str, tuple[Change, str]] = {
     "nan": (with_nan, "not finite"),
     "too short": (lambda u: msgspec.structs.replace(u, delta=u.delta[:-4]), "values"),
     "half a value": (lambda u: msgspec.structs.replace(u, delta=u.delta[:-1]), "whole number"),
-    "another round": (lambda u: msgspec.structs.replace(u, address=msgspec.structs.replace(u.address, round=1)), "another job"),
-    "another attempt": (
-        lambda u: msgspec.structs.replace(u, address=msgspec.structs.replace(u.address, attempt=9)),
-        "another job",
-    ),
+    "another round": (lambda u: readdressed(u, round=1), "another job"),
+    "another attempt": (lambda u: readdressed(u, attempt=9), "another job"),
     "not a message": (lambda _: b"\xc1", "not a release"),
     "another message": (lambda u: _done(u), "not the Update"),
     "too late": (slow, "timeout"),
