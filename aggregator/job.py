@@ -186,7 +186,8 @@ class Job:
         if step.kind == "federated":
             vector = self.final_model() if step.round == self.plan.federation.rounds else self._committed_model(step.round)
             model = to_wire(vector)
-        request = Score(self._address(step.round), step.kind, step.split, model)
+        with_alone = self.plan.evaluation.alone and step.split == "test" and step.kind != "alone"
+        request = Score(self._address(step.round), step.kind, step.split, model, with_alone)
         failures = ask(self._transport, request, silos, self._deadline, Scores, accept)
         return ScoresRecord(step.round, step.kind, step.split, time.time(), scores, failures)
 

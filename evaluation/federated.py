@@ -54,6 +54,20 @@ def class_auroc(one: ClassScores) -> Measured:
     return Measured(one.auroc, one.auroc_variance, one.n_positive, one.n_negative)
 
 
+def difference_variance(model: Scores, alone: Scores) -> float | None:
+    """Variance of `model`'s headline AUROC minus that of the same site's `alone`, scored on the same rows; never negative.
+
+    Var(a - b) = Var a + Var b - 2 Cov(a, b) of each class; a mean over classes takes the same bound as `macro`. None if a
+    class that the headline rests on has no covariance, or the two were not scored on the same cases.
+    """
+    pairs = list(zip(model.classes, alone.classes, strict=True)) if len(model.classes) == len(alone.classes) else []
+    if not pairs or any((one.n_positive, one.n_negative) != (two.n_positive, two.n_negative) for one, two in pairs):
+        return None
+    variances = [_paired_variance(one, two) for one, two in pairs if class_auroc(one).estimable]
+    known = [variance for variance in variances if variance is not None]
+    return _mean_deviation_squared(known) if known and len(known) == len(variances) else None
+
+
 def pooled_by_class(sites: Sequence[Scores]) -> tuple[Measured, ...]:
     """Each class over all patients of all sites as if they were one cohort: histograms added, then counted."""
     n_classes = _n_classes(sites)
@@ -95,13 +109,25 @@ def macro(classes: Sequence[Measured]) -> Measured:
     bounds = [one.binning_bound for one in used if one.binning_bound is not None]
     return Measured(
         value=float(np.mean([one.value for one in used])),
-        variance=float(np.mean([(one.variance or 0.0) ** 0.5 for one in used]) ** 2),
+        variance=_mean_deviation_squared([one.variance or 0.0 for one in used]),
         n_positive=rarest.n_positive,
         n_negative=rarest.n_negative,
         basis=basis,
         binning_bound=float(np.mean(bounds)) if bounds else None,
         complete=len(used) == len(classes),
     )
+
+
+def _mean_deviation_squared(variances: Sequence[float]) -> float:
+    """The most that the variance of the mean of figures with these variances can be, however they move together."""
+    return float(np.mean(np.sqrt(variances)) ** 2)
+
+
+def _paired_variance(model: ClassScores, alone: ClassScores) -> float | None:
+    own, other, covariance = model.auroc_variance, alone.auroc_variance, model.covariance_with_alone
+    if own is None or other is None or covariance is None:
+        return None
+    return max(0.0, own + other - 2.0 * covariance)
 
 
 def _pool(parts: Sequence[ClassScores]) -> Measured:

@@ -14,7 +14,7 @@ from scipy.special import chdtrc
 
 from evaluation.federated import Measured
 from evaluation.intervals import logit, score_variance
-from evaluation.metrics import MISORDERED_FROM
+from evaluation.metrics import near_the_edge
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def _logit_point(site: Measured) -> tuple[float, float]:
     """logit AUROC and its variance; near 0 or 1 half a case of the smaller class stands in for certainty."""
     value, variance = site.value or 0.0, site.variance or 0.0
     smaller = min(site.n_positive, site.n_negative)
-    if variance == 0.0 or min(value, 1.0 - value) * smaller < MISORDERED_FROM:
+    if near_the_edge(value, variance, smaller):
         half_case = 0.5 / (smaller + 1.0)
         value = min(max(value, half_case), 1.0 - half_case)
         variance = max(variance, score_variance(value, site.n_positive, site.n_negative))

@@ -58,5 +58,5 @@ def auroc_from_histograms(positive: NDArray[np.integer], negative: NDArray[np.in
 def _variance_of_mean(counts: NDArray[np.float64], placements: NDArray[np.float64], auroc: float) -> float:
     n = counts.sum()
     if n == 1:
-        return auroc * (1.0 - auroc)  # as in metrics.delong
+        return auroc * (1.0 - auroc)  # as in delong.delong
     return float((counts * (placements - auroc) ** 2).sum() / (n - 1.0) / n)

@@ -1,4 +1,4 @@
-"""AUROC with an interval: DeLong's variance from rows, and the `Estimate` every figure of the report is made of.
+"""An AUROC with its interval: the `Estimate` every figure of the report is made of.
 
 Which small test sets are shown, and why, is in docs/decisions/0002-small-test-sets.md.
 """
@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from evaluation.intervals import logit_interval, score_interval
 from protocol.errors import EvaluationError
@@ -51,33 +50,6 @@ class Estimate:
         return fields | {"status": self.status}
 
 
-def delong(labels: NDArray[np.integer | np.bool_], scores: NDArray[np.floating]) -> tuple[float, float] | None:
-    """AUROC of `scores` (n,) for 0/1 `labels` (n,) and its DeLong variance; None if a class is absent. O(n log n).
-
-    Ties count one half. With a single case of a class the spread of that class cannot be measured; its largest possible
-    value, AUROC * (1 - AUROC), takes its place. Raises EvaluationError on other labels, NaN or unequal lengths.
-
-    Source: DeLong, DeLong & Clarke-Pearson, Biometrics 1988;44:837-845; by midranks as Sun & Xu, IEEE Signal Processing
-    Letters 2014;21:1389-1393.
-    """
-    labels, ranked = np.asarray(labels), np.asarray(scores, dtype=np.float64)
-    if labels.ndim != 1 or labels.shape != ranked.shape:
-        raise EvaluationError(f"labels {labels.shape} and scores {ranked.shape} must be two vectors of one length.")
-    if not np.isin(labels, (0, 1)).all():
-        raise EvaluationError("labels must be 0 or 1; score one class against the rest.")
-    if np.isnan(ranked).any():
-        raise EvaluationError("a score is not a number; the model diverged, so there is nothing to rank.")
-    positive = labels.astype(bool)
-    n_positive, n_negative = int(positive.sum()), int((~positive).sum())
-    if n_positive == 0 or n_negative == 0:
-        return None
-    ranks = _midranks(ranked)
-    below = (ranks[positive] - _midranks(ranked[positive])) / n_negative  # share of negatives below each positive
-    above = 1.0 - (ranks[~positive] - _midranks(ranked[~positive])) / n_positive  # of positives above each negative
-    auroc = float(below.mean())
-    return auroc, _variance_of_mean(below, auroc) + _variance_of_mean(above, auroc)
-
-
 def auroc_estimate(
     value: float | None,
     variance: float | None,
@@ -102,7 +74,7 @@ def auroc_estimate(
         return Estimate(None, None, None, basis, n_band(smaller), None, "not_estimable")
     if not (0.0 <= value <= 1.0 and 0.0 <= variance < np.inf):
         raise EvaluationError(f"AUROC {value} with variance {variance} is not possible.")
-    if variance == 0.0 or min(value, 1.0 - value) * smaller < MISORDERED_FROM:
+    if near_the_edge(value, variance, smaller):
         (lo, hi), interval = score_interval(value, n_positive, n_negative), "Newcombe score"
     else:
         (lo, hi), interval = logit_interval(value, variance), "logit-DeLong"
@@ -110,18 +82,11 @@ def auroc_estimate(
     return Estimate(value, lo, hi, f"{basis}, {interval}", n_band(smaller), binning_bound, status)
 
 
+def near_the_edge(value: float, variance: float, smaller_class: int) -> bool:
+    """Whether an AUROC is so near 0 or 1, or so much without spread, that its variance would promise too short an interval."""
+    return variance == 0.0 or min(value, 1.0 - value) * smaller_class < MISORDERED_FROM
+
+
 def n_band(smaller_class: int) -> str:
     """The band a class count falls in: <10, 10-29, 30-99, 100-999 or 1000+."""
     return next((name for start, name in _BANDS if smaller_class >= start), "<10")
-
-
-def _midranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Ranks from 1, ties sharing their mean rank."""
-    _, group, counts = np.unique(values, return_inverse=True, return_counts=True)
-    ranks: NDArray[np.float64] = (np.cumsum(counts) - (counts - 1) / 2.0)[group]
-    return ranks
-
-
-def _variance_of_mean(placements: NDArray[np.float64], auroc: float) -> float:
-    n = len(placements)
-    return float(placements.var(ddof=1)) / n if n > 1 else auroc * (1.0 - auroc)

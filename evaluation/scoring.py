@@ -5,17 +5,23 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from evaluation.delong import delong, paired_delong
 from evaluation.histograms import histogram
-from evaluation.metrics import delong
 from protocol.errors import EvaluationError
 from protocol.messages import ClassScores
 
 
-def class_scores(labels: NDArray[np.integer], log_probabilities: NDArray[np.floating]) -> tuple[ClassScores, ...]:
+def class_scores(
+    labels: NDArray[np.integer],
+    log_probabilities: NDArray[np.floating],
+    alone: NDArray[np.floating] | None = None,
+) -> tuple[ClassScores, ...]:
     """One ClassScores for two classes (class 1 against class 0), one per class otherwise (each against the rest).
 
     `labels` (n,) are class indices, `log_probabilities` (n, n_classes) natural logs; a constant added to a row changes
-    nothing, so logits will do. n may be 0. Raises EvaluationError on NaN, on labels out of range or on unequal lengths.
+    nothing, so logits will do. n may be 0. `alone` (n, n_classes), the same rows under the site's own model, adds the
+    covariance with its AUROC; where that model diverged there is none, and the scores stand. Raises EvaluationError on NaN
+    in `log_probabilities`, on labels out of range or on unequal shapes.
     """
     labels, logs = np.asarray(labels), np.asarray(log_probabilities, dtype=np.float64)
     if logs.ndim != 2 or labels.shape != logs.shape[:1]:
@@ -25,10 +31,23 @@ def class_scores(labels: NDArray[np.integer], log_probabilities: NDArray[np.floa
         raise EvaluationError(f"log-probabilities have {n_classes} column; a binary task needs two, one per class.")
     if labels.size and not (np.issubdtype(labels.dtype, np.integer) and 0 <= labels.min() <= labels.max() < n_classes):
         raise EvaluationError(f"labels must be class indices from 0 to {n_classes - 1}.")
-    if np.isnan(logs).any() or not np.isfinite(logs.max(axis=1)).all():
+    if not _can_be_ranked(logs):
         raise EvaluationError("a log-probability is not a number; the model diverged, so there is nothing to score.")
+    own = None if alone is None else np.asarray(alone, dtype=np.float64)
+    if own is not None and own.shape != logs.shape:
+        raise EvaluationError(
+            f"log-probabilities {logs.shape} and those of the model alone {own.shape} are not of the same rows."
+        )
+    if own is not None and not _can_be_ranked(own):
+        own = None
     classes = (1,) if n_classes == 2 else range(n_classes)
-    return tuple(_one_class(labels == index, _log_odds(logs, index)) for index in classes)
+    return tuple(
+        _one_class(labels == index, _log_odds(logs, index), None if own is None else _log_odds(own, index)) for index in classes
+    )
+
+
+def _can_be_ranked(logs: NDArray[np.float64]) -> bool:
+    return not np.isnan(logs).any() and bool(np.isfinite(logs.max(axis=1)).all())
 
 
 def _log_odds(log_probabilities: NDArray[np.float64], index: int) -> NDArray[np.float64]:
@@ -38,8 +57,9 @@ def _log_odds(log_probabilities: NDArray[np.float64], index: int) -> NDArray[np.
     return log_odds
 
 
-def _one_class(labels: NDArray[np.bool_], log_odds: NDArray[np.float64]) -> ClassScores:
+def _one_class(labels: NDArray[np.bool_], log_odds: NDArray[np.float64], alone: NDArray[np.float64] | None) -> ClassScores:
     auroc, variance = delong(labels, log_odds) or (None, None)
+    paired = None if alone is None else paired_delong(labels, log_odds, alone)
     positive, negative = histogram(labels, log_odds)
     return ClassScores(
         n_positive=int(positive.sum()),
@@ -48,4 +68,5 @@ def _one_class(labels: NDArray[np.bool_], log_odds: NDArray[np.float64]) -> Clas
         auroc_variance=variance,
         histogram_positive=tuple(positive.tolist()),
         histogram_negative=tuple(negative.tolist()),
+        covariance_with_alone=None if paired is None else float(paired[2][0, 1]),
     )

@@ -62,12 +62,14 @@ class Score(Struct, frozen=True, forbid_unknown_fields=True, tag="score"):
     """Score one model on one split of the cohort; answered by Scores.
 
     `kind`: `federated` (the given vector with this site's personal parts), `alone`, `personalised` (both kept by the silo).
+    `with_alone`: also say how the AUROC moves together with that of the site's own `alone` model, for a paired comparison.
     """
 
     address: Address
     kind: str
     split: str
     model: memoryview | None = None
+    with_alone: bool = False
 
 
 Request = Describe | Train | TrainAlone | Personalise | Score
@@ -108,6 +110,8 @@ class ClassScores(Struct, frozen=True, forbid_unknown_fields=True):
 
     `auroc` and its DeLong variance come from the rows inside the hospital; they are None where a class is absent.
     `histogram_*` count the scores (log-odds of the class) in the bins of `evaluation.histograms.EDGES`.
+    `covariance_with_alone` is DeLong's covariance of this AUROC with that of the site's `alone` model on the same rows; None
+    where it was not asked for, there is no such model, or a class is absent.
     """
 
     n_positive: Count
@@ -116,6 +120,7 @@ class ClassScores(Struct, frozen=True, forbid_unknown_fields=True):
     auroc_variance: float | None
     histogram_positive: tuple[Count, ...]
     histogram_negative: tuple[Count, ...]
+    covariance_with_alone: float | None = None
 
 
 class Scores(Struct, frozen=True, forbid_unknown_fields=True, tag="scores"):

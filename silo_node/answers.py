@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from protocol.errors import CohortError, DeadlineError, SiloError
 from protocol.messages import Address, Description, Personalise, Score, Scores, Train, Update
 from protocol.plan import Plan
 from protocol.vectors import Vector, from_wire, to_wire
+from silo_node.scoring import log_probabilities
 from silo_node.scoring import score as score_part
 from silo_node.state import JobState
 from silo_node.training.cohort import Cohort
@@ -107,6 +109,7 @@ def _load_federated(job: Job, number: int, vector: Vector) -> None:
 
 def score(job: Job, request: Score) -> Scores:
     """Score one model on one part. Raises SiloError if this silo does not have it, CohortError if the part is empty."""
+    alone = _alone_rows(job, request.split) if request.with_alone and request.kind != "alone" else None
     if request.kind == "federated":
         if request.model is None:
             raise SiloError("scoring the federated model needs its vector.")
@@ -116,7 +119,19 @@ def score(job: Job, request: Score) -> Scores:
         if tensors is None:
             raise SiloError(f"this silo has no model of kind {request.kind!r}.")
         job.model.load(None, tensors)
-    scored = score_part(job.model, job.cohort, request.split)
+    scored = score_part(job.model, job.cohort, request.split, alone)
     if scored is None:
         raise CohortError(f"this silo has no {request.split} patients; see data.split.")
     return Scores(request.address, request.kind, request.split, scored.n, scored.loss, scored.accuracy, scored.classes)
+
+
+def _alone_rows(job: Job, part: str) -> NDArray[np.float64] | None:
+    """Log-probabilities of `part` under this silo's own model, shape (n, classes). They stay here.
+
+    None if there is no such model or the part is empty.
+    """
+    tensors = job.state.model("alone")
+    if tensors is None or not job.cohort.parts.named(part):
+        return None
+    job.model.load(None, tensors)
+    return log_probabilities(job.model, job.cohort, part)

@@ -42,6 +42,7 @@ def _check_scores(scores: Scores) -> None:
         scores.accuracy,
         *(c.auroc for c in scores.classes),
         *(c.auroc_variance for c in scores.classes),
+        *(c.covariance_with_alone for c in scores.classes),
     ]
     if not all(number is None or math.isfinite(number) for number in numbers):
         raise GateError("the scores hold a value that is not finite; nothing left. The model may have diverged.")

@@ -30,7 +30,7 @@ class Scored:
 
 @torch.no_grad()
 def log_probabilities(model: SiloModel, cohort: Cohort, part: str) -> npt.NDArray[np.float64]:
-    """log p(class) of every image of `part`, shape (n, classes)."""
+    """log p(class) of every image of `part`, which is not empty; shape (n, classes)."""
     network = model.network.eval()
     positions = np.array(cohort.parts.named(part), dtype=np.int64)
     rows = [
@@ -41,8 +41,11 @@ def log_probabilities(model: SiloModel, cohort: Cohort, part: str) -> npt.NDArra
     return result
 
 
-def score(model: SiloModel, cohort: Cohort, part: str) -> Scored | None:
-    """Score the model on `part`; None if the part is empty."""
+def score(model: SiloModel, cohort: Cohort, part: str, alone: npt.NDArray[np.float64] | None = None) -> Scored | None:
+    """Score the model on `part`; None if the part is empty.
+
+    `alone`: `log_probabilities` of the silo's own model on that part, for the covariance with its AUROC.
+    """
     positions = list(cohort.parts.named(part))
     if not positions:
         return None
@@ -50,4 +53,4 @@ def score(model: SiloModel, cohort: Cohort, part: str) -> Scored | None:
     rows = log_probabilities(model, cohort, part)
     loss = float(-rows[np.arange(len(labels)), labels].mean())
     accuracy = float((rows.argmax(axis=1) == labels).mean())
-    return Scored(len(labels), loss, accuracy, class_scores(labels, rows))
+    return Scored(len(labels), loss, accuracy, class_scores(labels, rows, alone))

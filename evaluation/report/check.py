@@ -11,6 +11,9 @@ from protocol.canonical import digest_json
 from protocol.errors import EvaluationError
 from protocol.messages import ClassScores, Scores
 
+# The silo scores its own model twice, for the covariance and by itself; on a GPU the two may rank near ties differently.
+_SLACK, _ROUNDING = 1.01, 1e-12
+
 
 def check(summary: RunSummary) -> None:
     """Raises EvaluationError unless the summary is consistent: ids, counts, ranges, digests, one set of classes."""
@@ -35,6 +38,10 @@ def check(summary: RunSummary) -> None:
         raise EvaluationError(f"sites scored {sorted(sizes)} classes; all must score the same.")
     for where, scores in _all_scores(summary):
         _check_scores(where, scores)
+    for site in summary.sites:
+        for kind, model in (("federated", site.federated), ("personalised", site.personalised)):
+            if model is not None and site.alone is not None:
+                _check_pair(f"site {site.id}, {kind}", model, site.alone)
 
 
 def _check_site(site: SiteSummary) -> None:
@@ -82,3 +89,16 @@ def _check_class(where: str, n: int, one: ClassScores) -> None:
         raise EvaluationError(f"{where}: there is an AUROC if and only if both classes are present.")
     if one.auroc is not None and not 0.0 <= one.auroc <= 1.0:
         raise EvaluationError(f"{where}: AUROC {one.auroc} is outside 0 to 1.")
+
+
+def _check_pair(where: str, model: Scores, alone: Scores) -> None:
+    """A covariance that two AUROCs cannot have would make any difference look certain."""
+    for one, own in zip(model.classes, alone.classes, strict=True):
+        covariance = one.covariance_with_alone
+        if covariance is None:
+            continue
+        if (one.n_positive, one.n_negative) != (own.n_positive, own.n_negative):
+            raise EvaluationError(f"{where}: paired with a model that was scored on other cases.")
+        largest = math.sqrt((one.auroc_variance or 0.0) * (own.auroc_variance or 0.0))
+        if not abs(covariance) <= largest * _SLACK + _ROUNDING:
+            raise EvaluationError(f"{where}: a covariance of {covariance} is not possible; it is at most {largest}.")

@@ -11,6 +11,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
 from markupsafe import Markup
 
+from evaluation.comparison import PAIRED
 from evaluation.report.build import SCHEMA_VERSION
 from evaluation.report.figures.curves import auroc_curves, loss_curves
 from evaluation.report.figures.forest import forest
@@ -53,7 +54,14 @@ def render_html(report: dict[str, Any]) -> str:
     try:
         columns = _columns(report["rounds"])
         figures = {name: _both_cuts(name, report) for name in _DRAWINGS}
-        context = {"r": report, "style": style, "figures": figures, "columns": columns, "failures": _failures(columns)}
+        context = {
+            "r": report,
+            "style": style,
+            "figures": figures,
+            "columns": columns,
+            "failures": _failures(columns),
+            "unpaired": _unpaired(report["sites"]),
+        }
         return environment.get_template("template.html.j2").render(context) + "\n"
     except (TemplateError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise EvaluationError(f"this is not a whole report: {type(error).__name__}: {error}.") from error
@@ -80,6 +88,15 @@ def _failures(columns: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     for (reason, site), where_all in rounds.items():
         together.setdefault((reason, ", ".join(where_all)), []).append(site)
     return [{"sites": sites, "reason": reason, "rounds": where} for (reason, where), sites in together.items()]
+
+
+def _unpaired(sites: Sequence[dict[str, Any]]) -> list[str]:
+    """Sites where a difference from `alone` was judged without pairing; reports of earlier releases, without `method`, too."""
+    return [
+        site["id"]
+        for site in sites
+        if any(one["value"] is not None and one.get("method") != PAIRED for one in (site["versus_alone"] or {}).values())
+    ]
 
 
 def _both_cuts(name: str, report: dict[str, Any]) -> Markup | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from evaluation.comparison import compare
+from evaluation.comparison import compare_scores
 from evaluation.federated import class_auroc, site_auroc
 from evaluation.metrics import Estimate
 from evaluation.report.inputs import SiteSummary
@@ -16,7 +16,7 @@ NOT_SCORED = Estimate(None, None, None, "not scored", "<10", None, "not_estimabl
 
 def site_entry(site: SiteSummary, class_names: Sequence[str], scored_names: Sequence[str]) -> dict[str, Any]:
     """report.json's `sites[i]`; `alone`, `personalised` and `versus_alone` are null where the plan did not ask."""
-    federated = _headline(site.federated)
+    federated = _optional(site.federated) or NOT_SCORED
     alone, personalised = _optional(site.alone), _optional(site.personalised)
     return {
         "id": site.id,
@@ -32,13 +32,7 @@ def site_entry(site: SiteSummary, class_names: Sequence[str], scored_names: Sequ
         "auroc": federated.to_json(),
         "alone": alone and alone.to_json(),
         "personalised": personalised and personalised.to_json(),
-        "versus_alone": {
-            name: compare(model, alone).to_json()
-            for name, model in (("federated", federated), ("personalised", personalised))
-            if model is not None
-        }
-        if alone
-        else None,
+        "versus_alone": _versus_alone(site),
         "classes": by_class(site.federated, scored_names),
     }
 
@@ -51,10 +45,6 @@ def by_class(scores: Scores | None, scored_names: Sequence[str]) -> list[dict[st
     return [{"name": name, "auroc": one} for name, one in zip(scored_names, estimates, strict=True)]
 
 
-def _headline(scores: Scores | None) -> Estimate:
-    return NOT_SCORED if scores is None else site_auroc(scores).estimate()
-
-
 def _optional(scores: Scores | None) -> Estimate | None:
     return None if scores is None else site_auroc(scores).estimate()
 
@@ -63,3 +53,12 @@ def _positives(scores: Scores | None, scored_names: Sequence[str]) -> dict[str, 
     if scores is None:
         return None
     return {name: one.n_positive for name, one in zip(scored_names, scores.classes, strict=True)}
+
+
+def _versus_alone(site: SiteSummary) -> dict[str, Any] | None:
+    if site.alone is None:
+        return None
+    found = {"federated": compare_scores(site.federated, site.alone).to_json()}
+    if site.personalised is not None:
+        found["personalised"] = compare_scores(site.personalised, site.alone).to_json()
+    return found

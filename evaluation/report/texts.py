@@ -38,10 +38,14 @@ METHODS = (
     },
     {
         "name": "Verdict",
-        "text": "Better or worse is said only where the 95% interval of the difference leaves out 0. The two models are "
-        "compared as if on different patients, since the paired test needs rows that stay in the hospital; the verdict "
-        "is therefore cautious. It is not adjusted for the number of hospitals.",
-        "source": "Newcombe, Statistics in Medicine 1998;17:873-890; Zou & Donner, same, 2008;27:1693-1702",
+        "text": "Better or worse is said only where the 95% interval of the difference leaves out 0. Both models are scored "
+        "on the same test images, and the interval uses that: each hospital sends the covariance of the two AUROCs, "
+        "computed on its rows (paired DeLong). Where a hospital sent none, an AUROC is very near 0 or 1, or the difference "
+        "shows no spread at all, the two are compared as if on different images, which is cautious. A mean over classes "
+        "uses an upper bound of the standard error of its difference. Each verdict has a 5% level of its own, not "
+        "adjusted for the number of hospitals.",
+        "source": "DeLong et al., Biometrics 1988;44:837-845; Sun & Xu, IEEE Signal Process Lett 2014;21:1389-1393; as if on "
+        "different images: Newcombe, Statistics in Medicine 1998;17:873-890; Zou & Donner, same, 2008;27:1693-1702",
     },
     {
         "name": "Small test sets",
@@ -51,7 +55,10 @@ METHODS = (
 )
 
 LIMITATIONS = (
-    "Intervals treat every test image as independent. Where a patient has several test images they are too short.",
+    "Intervals treat every test image as independent. Where a patient has several test images they are too short, and better "
+    "or worse is said too soon.",
+    "Verdicts are not adjusted for the number of hospitals: of 20 hospitals where nothing changed, one may be called better or "
+    "worse by chance.",
     "The test images come from the hospitals that trained: how the model does at another hospital was not measured.",
     "A hospital's own model is one training run with the plan's settings; tuned for that hospital, it might do better.",
     "Validation curves rest on few images and were not used to choose the model.",

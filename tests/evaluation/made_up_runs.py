@@ -14,6 +14,36 @@ from protocol.messages import Address, Scores
 ADDRESS = Address(job="demo", plan_digest="sha256:00", round=0, attempt=1)
 
 
+def draw_rows(
+    seed: int, n: int, separation: float, *, prevalence: float = 0.4, n_classes: int = 2, model: int = 0, own: float = 0.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Labels (n,) and log-probabilities (n, n_classes): Gaussian logits, those of the true class shifted up by `separation`.
+
+    One seed is one set of images: labels and noise are the same, but for the share `own` of the variance, drawn by `model`.
+    """
+    rng = np.random.default_rng(seed)
+    rest = np.full(n_classes - 1, prevalence / (n_classes - 1))
+    labels = rng.choice(n_classes, size=n, p=[1 - prevalence, *rest])
+    logits = rng.normal(size=(n, n_classes)) * np.sqrt(1 - own)
+    logits += np.random.default_rng((seed, model)).normal(size=(n, n_classes)) * np.sqrt(own)
+    logits[np.arange(n), labels] += separation
+    return labels, logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
+
+
+def scores_of(
+    labels: np.ndarray,
+    log_probabilities: np.ndarray,
+    alone: np.ndarray | None = None,
+    *,
+    kind: str = "federated",
+    split: str = "test",
+) -> Scores:
+    n = len(labels)
+    loss = float(-log_probabilities[np.arange(n), labels].mean()) if n else 0.0
+    accuracy = float((log_probabilities.argmax(axis=1) == labels).mean()) if n else 0.0
+    return Scores(ADDRESS, kind, split, n, loss, accuracy, class_scores(labels, log_probabilities, alone))
+
+
 def draw_scores(
     seed: int,
     n: int,
@@ -24,22 +54,21 @@ def draw_scores(
     kind: str = "federated",
     split: str = "test",
 ) -> Scores:
-    """Scores of a model whose logits are Gaussian, those of the true class shifted up by `separation`."""
-    rng = np.random.default_rng(seed)
-    rest = np.full(n_classes - 1, prevalence / (n_classes - 1))
-    labels = rng.choice(n_classes, size=n, p=[1 - prevalence, *rest])
-    logits = rng.normal(size=(n, n_classes))
-    logits[np.arange(n), labels] += separation
-    log_probabilities = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
-    loss = float(-log_probabilities[np.arange(n), labels].mean()) if n else 0.0
-    accuracy = float((logits.argmax(axis=1) == labels).mean()) if n else 0.0
-    return Scores(ADDRESS, kind, split, n, loss, accuracy, class_scores(labels, log_probabilities))
+    """Scores of one model by itself, without a covariance."""
+    rows = draw_rows(seed, n, separation, prevalence=prevalence, n_classes=n_classes)
+    return scores_of(*rows, kind=kind, split=split)
 
 
 def make_site(
     name: str, seed: int, n_test: int, *, n_classes: int = 2, alone: bool = True, personalised: bool = True
 ) -> SiteSummary:
     counts = (n_test * 2, *[n_test] * (n_classes - 1))
+    separations = (1.15, 0.2 + 0.3 * (seed % 4), 1.2)
+    (labels, federated), (_, baseline), (_, tuned) = (
+        draw_rows(seed, n_test, separation, n_classes=n_classes, model=model, own=0.2)
+        for model, separation in enumerate(separations)
+    )
+    beside = baseline if alone else None
     return SiteSummary(
         id=name,
         n_patients=int(n_test * 3.5),
@@ -50,9 +79,9 @@ def make_site(
         modalities=("DX",),
         manufacturers=("Siemens Healthineers", "Philips")[: 1 + seed % 2],
         store_digest="sha256:" + f"{seed:02x}" * 32,
-        federated=draw_scores(seed, n_test, 1.15, n_classes=n_classes),
-        alone=draw_scores(seed, n_test, 0.45 + 0.1 * (seed % 4), n_classes=n_classes, kind="alone") if alone else None,
-        personalised=draw_scores(seed + 50, n_test, 1.2, n_classes=n_classes, kind="personalised") if personalised else None,
+        federated=scores_of(labels, federated, beside),
+        alone=scores_of(labels, baseline, kind="alone") if alone else None,
+        personalised=scores_of(labels, tuned, beside, kind="personalised") if personalised else None,
     )
 
 

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
-from evaluation.metrics import auroc_estimate, delong, n_band
+from evaluation.delong import delong
+from evaluation.metrics import auroc_estimate, n_band
 from protocol.errors import EvaluationError
 
 CASES = st.lists(st.tuples(st.booleans(), st.integers(-6, 6)), min_size=2, max_size=60)

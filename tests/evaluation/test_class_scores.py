@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import msgspec
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
@@ -86,3 +87,35 @@ def test_silo_side_needs_no_plotting_and_no_templates():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_beside_the_site_s_own_model_each_class_has_its_covariance_and_nothing_else_changes(n_classes):
+    labels, logs = rows(120, n_classes)
+    own = logs + np.random.default_rng(9).normal(size=logs.shape) * 0.3
+    together = class_scores(labels, logs, own)
+    for one, alone in zip(together, class_scores(labels, own), strict=True):
+        ratio = one.covariance_with_alone / np.sqrt(one.auroc_variance * alone.auroc_variance)
+        assert 0.7 < ratio < 1.0
+    assert [msgspec.structs.replace(one, covariance_with_alone=None) for one in together] == list(class_scores(labels, logs))
+
+
+def test_covariance_with_oneself_is_the_variance():
+    labels, logs = rows(120, 2)
+    (one,) = class_scores(labels, logs, logs * 3.0)
+    assert one.covariance_with_alone == one.auroc_variance
+
+
+def test_where_the_own_model_diverged_or_a_class_is_absent_there_is_no_covariance_but_the_scores_stand():
+    labels, logs = rows(60, 2)
+    diverged = logs.copy()
+    diverged[3, 1] = np.nan
+    assert class_scores(labels, logs, diverged) == class_scores(labels, logs)
+    (absent,) = class_scores(np.zeros_like(labels), logs, logs)
+    assert (absent.auroc, absent.covariance_with_alone) == (None, None)
+
+
+def test_own_model_scored_on_other_rows_is_refused():
+    labels, logs = rows(60, 2)
+    with pytest.raises(EvaluationError, match="same rows"):
+        class_scores(labels, logs, logs[:-1])

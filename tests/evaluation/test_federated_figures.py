@@ -1,4 +1,4 @@
-"""Pooled, within sites, worst site, spread, and verdicts."""
+"""Pooled, within sites, worst site, spread."""
 
 from __future__ import annotations
 
@@ -6,11 +6,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from evaluation.comparison import compare
 from evaluation.federated import Measured, macro, pooled, site_auroc, stratified, worst_site
 from evaluation.heterogeneity import spread
-from evaluation.intervals import difference_interval
-from evaluation.metrics import auroc_estimate
 from evaluation.scoring import class_scores
 from protocol.errors import EvaluationError
 from protocol.messages import Scores
@@ -98,38 +95,6 @@ def test_spread_survives_perfect_sites_and_needs_two():
     assert np.isfinite([found.tau, found.q, found.p_value]).all()
     assert spread([good]) is None
     assert spread([good, Measured(None, None, 0, 40)]) is None
-
-
-def test_difference_interval_adds_in_squares():
-    value, lo, hi = difference_interval((0.9, 0.86, 0.93), (0.8, 0.74, 0.85))
-    assert value == pytest.approx(0.1)
-    assert lo == pytest.approx(0.1 - np.hypot(0.04, 0.05))
-    assert hi == pytest.approx(0.1 + np.hypot(0.03, 0.06))
-
-
-@pytest.mark.parametrize(
-    ("model", "verdict"), [(0.95, "better"), (0.82, "no_clear_difference"), (0.60, "worse"), (None, "not_estimable")]
-)
-def test_verdict_has_its_states(model, verdict):
-    estimate = auroc_estimate(model, None if model is None else 0.0005, 100, 100)
-    baseline = auroc_estimate(0.8, 0.0005, 100, 100)
-    found = compare(estimate, baseline)
-    assert found.verdict == verdict
-    assert found.to_json()["verdict"] == verdict
-    assert (found.lo is None) == (verdict == "not_estimable")
-
-
-def test_two_perfect_models_are_not_called_different():
-    perfect = auroc_estimate(1.0, 0.0, 20, 20)
-    assert compare(perfect, perfect).verdict == "no_clear_difference"
-
-
-def test_equal_models_are_seldom_called_different():
-    verdicts = [
-        compare(*(site_auroc(draw_scores(seed, 80, 1.0)).estimate() for seed in (run, 1000 + run))).verdict
-        for run in range(120)
-    ]
-    assert np.mean([one != "no_clear_difference" for one in verdicts]) < 0.1
 
 
 def test_sites_that_scored_unlike_classes_are_refused():

@@ -6,8 +6,10 @@ import dataclasses
 import json
 from typing import Any
 
+import msgspec
 import pytest
 
+from evaluation.comparison import PAIRED, UNPAIRED
 from evaluation.report.build import SCHEMA_VERSION, build_report
 from evaluation.report.inputs import RunSummary
 from evaluation.report.render import render_html
@@ -56,7 +58,8 @@ def test_site_entries_hold_what_others_rely_on():
     assert small["versus_alone"]["federated"]["verdict"] == "not_estimable"
     assert report["performance"]["global"]["auroc"]["binning_bound"] < 0.01
     assert report["performance"]["stratified"]["n_sites"] == 3
-    assert report["performance"]["worst_site"]["id"] == "uz-leuven"
+    values = {site["id"]: site["auroc"]["value"] for site in report["sites"] if site["auroc"]["value"] is not None}
+    assert report["performance"]["worst_site"]["id"] == min(values, key=values.__getitem__)
 
 
 def test_outcome_counts_every_hospital():
@@ -81,7 +84,8 @@ def test_without_baseline_and_personalised_models_nothing_is_claimed():
 
 
 def test_a_hospital_that_is_worse_off_is_named_in_the_outcome():
-    report = build_report(with_site(make_summary(n_rounds=1), 0, alone=draw_scores(9, 420, 3.0, kind="alone")))
+    federated, alone = draw_scores(9, 420, 1.0), draw_scores(9, 420, 3.0, kind="alone")
+    report = build_report(with_site(make_summary(n_rounds=1), 0, federated=federated, alone=alone, personalised=None))
     assert report["outcome"]["versus_alone"]["worse"] == ["charite"]
     assert "at 1 it ranks them worse" in report["outcome"]["sentence"]
 
@@ -218,6 +222,36 @@ def test_absurd_class_scores_are_refused(damage):
     scores = type(scores)(**{name: getattr(scores, name) for name in scores.__struct_fields__} | {"classes": (broken,)})
     with pytest.raises(EvaluationError):
         build_report(with_site(summary, 0, federated=scores))
+
+
+def with_covariance(summary: RunSummary, covariance: float | None) -> RunSummary:
+    """The first site's federated and personalised models with another covariance."""
+    models = {"federated": summary.sites[0].federated, "personalised": summary.sites[0].personalised}
+    changed = {
+        kind: msgspec.structs.replace(
+            model, classes=tuple(msgspec.structs.replace(one, covariance_with_alone=covariance) for one in model.classes)
+        )
+        for kind, model in models.items()
+    }
+    return with_site(summary, 0, **changed)
+
+
+def test_difference_says_how_it_was_judged_and_at_which_level():
+    report = build_report(with_covariance(make_summary(n_rounds=1), None))
+    methods = {site["id"]: site["versus_alone"]["federated"]["method"] for site in report["sites"]}
+    assert methods == {"charite": UNPAIRED, "san-raffaele": PAIRED, "st-elsewhere": None, "uz-leuven": PAIRED}
+    assert {site["versus_alone"]["personalised"]["alpha"] for site in report["sites"]} == {0.05}
+
+
+@pytest.mark.parametrize("covariance", [1.0, -1.0, float("nan"), float("inf")])
+def test_impossible_covariance_is_refused_with_the_site_s_name(covariance):
+    with pytest.raises(EvaluationError, match="site charite, federated"):
+        build_report(with_covariance(make_summary(n_rounds=1), covariance))
+
+
+def test_covariance_of_models_scored_on_other_cases_is_refused():
+    with pytest.raises(EvaluationError, match="other cases"):
+        build_report(with_site(make_summary(n_rounds=1), 0, alone=draw_scores(77, 420, 1.0, kind="alone")))
 
 
 def test_classes_without_names_are_numbered():

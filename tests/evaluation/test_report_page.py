@@ -187,3 +187,11 @@ def test_what_is_not_a_report_is_refused_and_nothing_is_written(report, tmp_path
         with pytest.raises(EvaluationError):
             write_report(one, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_page_says_where_a_difference_was_not_paired(report):
+    text = " ".join("".join(Page(render_html(report)).text).split())
+    assert "though their difference is clear. Each verdict stands" in text
+    old = json.loads(json.dumps(report))
+    del old["sites"][0]["versus_alone"]["federated"]["method"]  # as a report of the first release
+    assert "Not at charite: there the two are compared as if" in " ".join("".join(Page(render_html(old)).text).split())

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.metrics import roc_auc_score
 
+from evaluation.delong import delong
 from evaluation.histograms import EDGES, N_BINS, auroc_from_histograms, histogram
-from evaluation.metrics import delong
 from protocol.errors import EvaluationError
 
 LOG_ODDS = arrays(np.float64, st.integers(4, 80), elements=st.floats(-150, 150))

@@ -124,6 +124,62 @@ def test_alone_and_personalised_models_stay_in_the_hospital(make_plan: MakePlan,
     assert kinds["alone"].loss != kinds["personalised"].loss  # type: ignore[union-attr]
 
 
+def test_scores_say_how_they_move_with_the_model_alone_if_asked(make_plan: MakePlan, make_store: MakeStore) -> None:
+    desk = Desk(make_plan(**{"evaluation.personalise_epochs": 1}), make_store, n=80)
+    desk.describe()
+    address = desk.address(desk.plan.federation.rounds)
+    desk.ask(TrainAlone(address, 60.0))
+    desk.ask(Personalise(address, 60.0, to_wire(desk.vector)))
+
+    def ask(kind: str, with_alone: bool) -> Scores:
+        vector = to_wire(desk.vector) if kind == "federated" else None
+        scores = desk.ask(Score(address, kind, "test", vector, with_alone))
+        assert isinstance(scores, Scores)
+        return scores
+
+    own = ask("alone", True)
+    assert own.classes[0].covariance_with_alone is None
+    for kind in ("federated", "personalised"):
+        unasked, (one,) = ask(kind, False), ask(kind, True).classes
+        assert one.covariance_with_alone is not None
+        assert one.auroc_variance is not None
+        assert own.classes[0].auroc_variance is not None
+        assert abs(one.covariance_with_alone) <= np.sqrt(one.auroc_variance * own.classes[0].auroc_variance)
+        assert unasked.classes == (msgspec.structs.replace(one, covariance_with_alone=None),)
+
+
+def test_paired_with_itself_a_model_has_its_own_variance(make_plan: MakePlan, make_store: MakeStore) -> None:
+    """The personalised model of zero further steps from the model alone IS the model alone."""
+    desk = Desk(make_plan(), make_store, n=80)
+    desk.describe()
+    address = desk.address(desk.plan.federation.rounds)
+    desk.ask(TrainAlone(address, 60.0))
+    folder = desk.store.path.parent / "state" / "jobs" / address.job
+    (folder / "personalised.safetensors").write_bytes((folder / "alone.safetensors").read_bytes())
+    scores = desk.ask(Score(address, "personalised", "test", None, True))
+    assert isinstance(scores, Scores)
+    assert scores.classes[0].covariance_with_alone == scores.classes[0].auroc_variance
+
+
+def test_without_a_model_alone_the_scores_come_unpaired(desk: Desk) -> None:
+    desk.describe()
+    scores = desk.ask(Score(desk.address(1), "federated", "test", to_wire(desk.vector), True))
+    assert isinstance(scores, Scores)
+    assert scores.classes[0].covariance_with_alone is None
+
+
+@pytest.mark.parametrize("field", ["auroc", "auroc_variance", "covariance_with_alone"])
+def test_the_gate_lets_no_score_pass_that_is_not_finite(desk: Desk, field: str) -> None:
+    desk.describe()
+    scores = desk.ask(Score(desk.address(1), "federated", "test", to_wire(desk.vector)))
+    assert isinstance(scores, Scores)
+    assert release(scores, scores.address, desk.layout) == encode(scores)
+    (one,) = scores.classes
+    bad = msgspec.structs.replace(scores, classes=(msgspec.structs.replace(one, **{field: float("nan")}),))
+    with pytest.raises(GateError, match="nothing left"):
+        release(bad, scores.address, desk.layout)
+
+
 def test_what_does_not_fit_is_refused_with_a_reason(desk: Desk) -> None:
     def refusal(answer: Release, error: str, says: str) -> None:
         assert isinstance(answer, Refusal)
