@@ -183,7 +183,8 @@ class Job:
             scores[silo] = release
 
         model = None
-        if step.kind == "federated":
+        mixed = step.kind == "personalised" and self.plan.evaluation.personalise == "mix"
+        if step.kind == "federated" or mixed:
             vector = self.final_model() if step.round == self.plan.federation.rounds else self._committed_model(step.round)
             model = to_wire(vector)
         with_alone = self.plan.evaluation.alone and step.split == "test" and step.kind != "alone"

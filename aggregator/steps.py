@@ -75,7 +75,8 @@ def _closing(plan: Plan) -> list[ScoreModel | LocalPhase]:
     if plan.evaluation.alone:
         steps.append(LocalPhase("alone"))
         kinds.append("alone")
-    if plan.evaluation.personalise_epochs:
+    if plan.evaluation.personalise == "fine_tune":
         steps.append(LocalPhase("personalised"))
+    if plan.evaluation.personalise != "none":
         kinds.append("personalised")
     return steps + [ScoreModel(plan.federation.rounds, kind, "test") for kind in kinds]

@@ -57,7 +57,7 @@ def _site(silo: str, roster: RosterRecord, test: Mapping[str, Mapping[str, Score
     description = roster.descriptions.get(silo)
     federated = test.get("federated", {}).get(silo)
     personalised = test.get("personalised", {}).get(silo)
-    if job.plan.federation.personal and not job.plan.evaluation.personalise_epochs and federated is not None:
+    if job.plan.federation.personal and job.plan.evaluation.personalise == "none" and federated is not None:
         # With parts kept at the hospital, the federation's model at a site IS that site's personalised model.
         personalised = msgspec.structs.replace(federated, kind="personalised")
     return SiteSummary(

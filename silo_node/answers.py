@@ -109,8 +109,11 @@ def _load_federated(job: Job, number: int, vector: Vector) -> None:
 
 def score(job: Job, request: Score) -> Scores:
     """Score one model on one part. Raises SiloError if this silo does not have it, CohortError if the part is empty."""
-    alone = _alone_rows(job, request.split) if request.with_alone and request.kind != "alone" else None
-    if request.kind == "federated":
+    mixed = request.kind == "personalised" and job.plan.evaluation.personalise == "mix"
+    alone = _alone_rows(job, request.split) if (request.with_alone or mixed) and request.kind != "alone" else None
+    if mixed and job.state.model("alone") is None:
+        raise SiloError("mixing needs this silo's own model, and there is none.")
+    if request.kind == "federated" or mixed:
         if request.model is None:
             raise SiloError("scoring the federated model needs its vector.")
         _load_federated(job, request.address.round, from_wire(request.model))
@@ -119,7 +122,7 @@ def score(job: Job, request: Score) -> Scores:
         if tensors is None:
             raise SiloError(f"this silo has no model of kind {request.kind!r}.")
         job.model.load(None, tensors)
-    scored = score_part(job.model, job.cohort, request.split, alone)
+    scored = score_part(job.model, job.cohort, request.split, alone, mixed=mixed)
     if scored is None:
         raise CohortError(f"this silo has no {request.split} patients; see data.split.")
     return Scores(request.address, request.kind, request.split, scored.n, scored.loss, scored.accuracy, scored.classes)

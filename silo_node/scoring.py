@@ -41,16 +41,30 @@ def log_probabilities(model: SiloModel, cohort: Cohort, part: str) -> npt.NDArra
     return result
 
 
-def score(model: SiloModel, cohort: Cohort, part: str, alone: npt.NDArray[np.float64] | None = None) -> Scored | None:
+def mix(first: npt.NDArray[np.float64], second: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Two models' log-probabilities (n, classes), averaged and normalised.
+
+    The logarithmic opinion pool with equal weights (Genest & Zidek, Statistical Science 1986;1:114-135).
+    """
+    mean = (first + second) / 2.0
+    return mean - np.logaddexp.reduce(mean, axis=1, keepdims=True)
+
+
+def score(
+    model: SiloModel, cohort: Cohort, part: str, alone: npt.NDArray[np.float64] | None = None, *, mixed: bool = False
+) -> Scored | None:
     """Score the model on `part`; None if the part is empty.
 
-    `alone`: `log_probabilities` of the silo's own model on that part, for the covariance with its AUROC.
+    `alone`: `log_probabilities` of the silo's own model on that part, for the covariance with its AUROC. `mixed`: score the
+    average of the two models instead of the first.
     """
     positions = list(cohort.parts.named(part))
     if not positions:
         return None
     labels = cohort.labels[positions]
     rows = log_probabilities(model, cohort, part)
+    if mixed and alone is not None:
+        rows = mix(rows, alone)
     loss = float(-rows[np.arange(len(labels)), labels].mean())
     accuracy = float((rows.argmax(axis=1) == labels).mean())
     return Scored(len(labels), loss, accuracy, class_scores(labels, rows, alone))

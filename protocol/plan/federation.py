@@ -72,18 +72,24 @@ class Evaluation(Part):
         default=1, ge=1, le=10_000, description="validate the global model every so many rounds, and after the last"
     )
     alone: bool = Field(default=True, description="also train what each hospital would have had alone, for as many steps")
-    personalise_epochs: int = Field(
-        default=0,
-        ge=0,
-        le=1000,
-        description="passes of local fine-tuning after the last round; 0: no personalised model",
+    personalise: Literal["none", "fine_tune", "mix"] = Field(
+        default="none",
+        description="each hospital's personalised model: fine_tune trains the final model on at home; mix averages the "
+        "log-probabilities of the final model and of the hospital's own (needs alone)",
     )
+    personalise_epochs: int = Field(default=4, ge=1, le=1000, description="fine_tune: passes over the local images")
     personalise_lr_factor: float = Field(
         default=0.1,
         gt=0.0,
         le=10.0,
-        description="learning rate of that fine-tuning as a fraction of training.optimizer.lr",
+        description="fine_tune: learning rate as a fraction of training.optimizer.lr",
     )
+
+    @model_validator(mode="after")
+    def _mix_needs_alone(self) -> Self:
+        if self.personalise == "mix" and not self.alone:
+            raise ValueError("personalise: mix averages with the hospital's own model; set alone to true")
+        return self
 
 
 class Privacy(Part):

@@ -104,7 +104,7 @@ def main(out: Path, points: int) -> None:
     for seed, name in enumerate("abc"):
         tiny_store(stores / name, n=24, seed=seed)
     changes = {"federation.rounds": 3, "federation.average_last": 2, "federation.personal": ["head"]}
-    changes |= {"federation.strategy": {"name": "FedAdam", "lr": 0.05}, "evaluation.personalise_epochs": 1}
+    changes |= {"federation.strategy": {"name": "FedAdam", "lr": 0.05}, "evaluation.personalise": "fine_tune"}
     plan = tiny_plan(**changes)
     undisturbed = forked(out / "undisturbed", stores, plan, KillAt(0))
     assert undisturbed is not None

@@ -38,7 +38,7 @@ def covariances(record: ScoresRecord) -> list[float | None]:
 
 
 def test_only_the_test_of_the_other_two_models_is_paired_with_the_model_alone(tmp_path: Path) -> None:
-    records, report = finished(tiny_plan(**{"evaluation.personalise_epochs": 1}), tmp_path)
+    records, report = finished(tiny_plan(**{"evaluation.personalise": "fine_tune"}), tmp_path)
     paired = {(one.kind, one.split): None not in covariances(one) for one in records}
     assert paired == {
         ("federated", "validation"): False,

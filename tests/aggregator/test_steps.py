@@ -17,7 +17,7 @@ def walk(plan: Plan, *, validate: bool = True) -> list[Step]:
 
 
 def test_every_round_is_validated_before_the_next_begins_and_the_test_comes_last() -> None:
-    steps = walk(tiny_plan(**{"federation.rounds": 2, "evaluation.personalise_epochs": 1}))
+    steps = walk(tiny_plan(**{"federation.rounds": 2, "evaluation.personalise": "fine_tune"}))
     assert steps == [
         TrainRound(1),
         ScoreModel(1, "federated", "validation"),
@@ -29,6 +29,12 @@ def test_every_round_is_validated_before_the_next_begins_and_the_test_comes_last
         ScoreModel(2, "alone", "test"),
         ScoreModel(2, "personalised", "test"),
     ]
+
+
+def test_a_mixed_model_needs_no_training_of_its_own() -> None:
+    steps = walk(tiny_plan(**{"federation.rounds": 1, "evaluation.personalise": "mix"}))
+    assert LocalPhase("personalised") not in steps
+    assert steps[-1] == ScoreModel(1, "personalised", "test")
 
 
 def test_only_what_the_plan_asks_for_is_done() -> None:

@@ -88,3 +88,8 @@ def test_fedprox_must_not_be_called_fedavg() -> None:
     with pytest.raises(PlanError, match="name it FedProx"):
         parse_plan(broken('name: "FedProx"', 'name: "FedAvg"'))
     parse_plan(broken('name: "FedProx"', 'name: "FedAvg"').replace("mu: 0.01", "mu: 0"))
+
+
+def test_mixing_needs_the_hospital_s_own_model() -> None:
+    with pytest.raises(PlanError, match="set alone to true"):
+        parse_plan(broken('personalise: "none"', 'personalise: "mix"').replace("alone: true", "alone: false"))

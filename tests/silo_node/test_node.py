@@ -113,7 +113,7 @@ def test_personal_parts_persist_between_rounds_and_a_repeated_round_starts_from_
 
 
 def test_alone_and_personalised_models_stay_in_the_hospital(make_plan: MakePlan, make_store: MakeStore) -> None:
-    desk = Desk(make_plan(**{"evaluation.personalise_epochs": 1}), make_store)
+    desk = Desk(make_plan(**{"evaluation.personalise": "fine_tune"}), make_store)
     desk.describe()
     last = desk.plan.federation.rounds
     done = [desk.node(encode(TrainAlone(desk.address(last), 60.0)))]
@@ -125,7 +125,7 @@ def test_alone_and_personalised_models_stay_in_the_hospital(make_plan: MakePlan,
 
 
 def test_scores_say_how_they_move_with_the_model_alone_if_asked(make_plan: MakePlan, make_store: MakeStore) -> None:
-    desk = Desk(make_plan(**{"evaluation.personalise_epochs": 1}), make_store, n=80)
+    desk = Desk(make_plan(**{"evaluation.personalise": "fine_tune"}), make_store, n=80)
     desk.describe()
     address = desk.address(desk.plan.federation.rounds)
     desk.ask(TrainAlone(address, 60.0))
@@ -178,6 +178,29 @@ def test_the_gate_lets_no_score_pass_that_is_not_finite(desk: Desk, field: str) 
     bad = msgspec.structs.replace(scores, classes=(msgspec.structs.replace(one, **{field: float("nan")}),))
     with pytest.raises(GateError, match="nothing left"):
         release(bad, scores.address, desk.layout)
+
+
+def test_a_mixed_model_is_the_average_of_both_and_needs_both(make_plan: MakePlan, make_store: MakeStore) -> None:
+    desk = Desk(make_plan(**{"evaluation.personalise": "mix"}), make_store)
+    desk.describe()
+    last = desk.plan.federation.rounds
+    request = Score(desk.address(last), "personalised", "test", to_wire(desk.vector))
+    without = desk.ask(request)
+    assert isinstance(without, Refusal)
+    assert "own model" in without.reason
+    desk.ask(TrainAlone(desk.address(last), 60.0))
+    asked = [
+        request,
+        Score(desk.address(last), "federated", "test", to_wire(desk.vector)),
+        Score(desk.address(last), "alone", "test"),
+    ]
+    mixed, federated, alone = (desk.ask(one) for one in asked)
+    assert isinstance(mixed, Scores)
+    assert isinstance(federated, Scores)
+    assert isinstance(alone, Scores)
+    assert len({mixed.loss, federated.loss, alone.loss}) == 3
+    # Cross-entropy is convex in the log-probabilities, so the average is never worse than the mean of the two.
+    assert mixed.loss <= (federated.loss + alone.loss) / 2 + 1e-9
 
 
 def test_what_does_not_fit_is_refused_with_a_reason(desk: Desk) -> None:
