@@ -6,7 +6,8 @@
 
 Every setting is a change of examples/dermoscopy/plan.yaml, the one called "best". All share its network, augmentation, balanced
 batches, schedule and number of local steps; "naive FedAvg" is what one would write first. Pooled training sees all hospitals'
-images in one place and takes as many steps as all hospitals together. "Alone" is what `fedward run` reports as alone.
+images in one place and takes as many steps as all hospitals together. "Alone" is what `fedward run` reports as alone; "mixed"
+averages two models' log-probabilities: the common model and the hospital's own, or, for comparison, two of its own.
 
 Data: DICOM made by shared/data/derm/to_dicom.py (HAM10000, CC BY-NC 4.0: for measuring only), imported as a hospital would.
 Finished units are kept in --work, so that an interrupted benchmark goes on where it stopped.
@@ -51,6 +52,8 @@ SITES = ("rosendahl", "vidir_modern", "vidir_molemax", "vienna_dias")
 JUDGED = ("rosendahl", "vidir_modern")
 
 PLAIN: dict[str, Any] = {"federation.weighting": "samples", "federation.personal": []}
+MIXED = "mixed"
+Rows = dict[str, dict[str, float]]
 SETTINGS: dict[str, dict[str, Any]] = {
     "pooled": {},
     "alone": {},
@@ -80,7 +83,9 @@ def make_plan(setting: str, seed: int, rounds: int | None, *, quick: bool = Fals
 
     value = copy.deepcopy(load_plan(PLAN).to_json())
     value["seed"] = seed
-    value["evaluation"] |= {"alone": False, "every": 1000}
+    value["evaluation"]["every"] = 1000
+    if setting != "best":
+        value["evaluation"] |= {"alone": False, "personalise": "none"}
     if rounds:
         value["federation"]["rounds"] = rounds
     for path, new in SETTINGS[setting].items():
@@ -96,17 +101,18 @@ def make_plan(setting: str, seed: int, rounds: int | None, *, quick: bool = Fals
     return parse_plan(json.dumps(value), name=setting)
 
 
-def run_unit(setting: str, plan: Any, work: Path) -> dict[str, float]:
-    """Test AUROC by site of one setting under one seed."""
+def run_unit(setting: str, plan: Any, work: Path) -> Rows:
+    """The rows of the table that one setting gives under one seed."""
     import torch
 
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         run = {"pooled": _pooled, "alone": _alone}.get(setting, _federated)
-        return run(plan, work, Path(folder))
+        return run(setting, plan, work, Path(folder))
 
 
-def _federated(plan: Any, work: Path, folder: Path) -> dict[str, float]:
+def _federated(setting: str, plan: Any, work: Path, folder: Path) -> Rows:
+    """The whole job as `fedward run` does it; the common model, and each hospital's mix of it with its own."""
     from aggregator.job import Job
     from evaluation.federated import site_auroc
     from protocol.transport.in_process import InProcessTransport
@@ -115,36 +121,60 @@ def _federated(plan: Any, work: Path, folder: Path) -> dict[str, float]:
 
     nodes = {s: SiloNode(s, CohortStore.open(work / "stores" / s), folder / s, device="cpu") for s in SITES}
     job = Job(plan, InProcessTransport(nodes), folder / "job", lambda _: None)
+    rows: Rows = {}
     with closing(job.journal):
         job.run()
-        (record,) = (r for r in job.scores() if (r.kind, r.split) == ("federated", "test"))
-    return {site: value for site, s in record.scores.items() if (value := site_auroc(s).value) is not None}
+        for record in job.scores():
+            name = {"federated": setting, "personalised": f"{setting}, {MIXED}"}.get(record.kind)
+            if name and record.split == "test":
+                found = {site: site_auroc(scores).value for site, scores in record.scores.items()}
+                rows[name] = {site: value for site, value in found.items() if value is not None}
+    return rows
 
 
-def _alone(plan: Any, work: Path, folder: Path) -> dict[str, float]:
-    """What `fedward run` calls alone, at the hospitals that are judged; the same seeds, so the same figures."""
+def _alone(setting: str, plan: Any, work: Path, folder: Path) -> Rows:
+    """What `fedward run` calls alone (same stream, same figure), and two such models mixed: what mixing gives by itself."""
+    from evaluation.delong import delong
     from silo_node.cohort import CohortStore
+    from silo_node.scoring import log_probabilities, mix
 
-    found: dict[str, float] = {}
+    rows: Rows = {setting: {}, f"{setting}, two {MIXED}": {}}
     for site in JUDGED:
-        found |= _local(plan, CohortStore.open(work / "stores" / site), folder, site)
-    return found
+        store = CohortStore.open(work / "stores" / site)
+        models = [_train_local(plan, store, folder, name) for name in (site, f"{site}-again")]
+        logs = [log_probabilities(model, cohort, "test") for model, cohort in models]
+        cohort = models[0][1]
+        labels = cohort.labels[list(cohort.parts.test)]
+        for name, log in zip(rows, (logs[0], mix(*logs)), strict=True):
+            measured = delong(labels == 1, log[:, 1] - log[:, 0])
+            if measured is not None:
+                rows[name][site] = measured[0]
+    return rows
 
 
-def _pooled(plan: Any, work: Path, folder: Path) -> dict[str, float]:
-    from silo_node.cohort import CohortStore
-
-    return _local(plan, CohortStore.open(work / "stores" / "pooled"), folder, "pooled")
-
-
-def _local(plan: Any, store: Any, folder: Path, name: str) -> dict[str, float]:
-    """Train on one store without a federation; AUROC on the test images of each site in it."""
+def _pooled(setting: str, plan: Any, work: Path, folder: Path) -> Rows:
+    """All hospitals' images in one place, scored by hospital."""
     import dataclasses
 
-    import torch
-
+    from silo_node.cohort import CohortStore
     from silo_node.scoring import score
     from silo_node.splits import Parts
+
+    store = CohortStore.open(work / "stores" / "pooled")
+    model, cohort = _train_local(plan, store, folder, "pooled")
+    found: dict[str, float] = {}
+    for site in SITES:
+        chosen = tuple(i for i in cohort.parts.test if store.samples[i].labels["site"] == site)
+        scored = score(model, dataclasses.replace(cohort, parts=Parts((), (), chosen)), "test")
+        if scored is not None and scored.classes[0].auroc is not None:
+            found[site] = scored.classes[0].auroc
+    return {setting: found}
+
+
+def _train_local(plan: Any, store: Any, folder: Path, name: str) -> tuple[Any, Any]:
+    """A model trained on one store without a federation, and its cohort."""
+    import torch
+
     from silo_node.training.cohort import load_cohort
     from silo_node.training.local import Trainer
     from silo_node.training.model import SiloModel
@@ -152,13 +182,7 @@ def _local(plan: Any, store: Any, folder: Path, name: str) -> dict[str, float]:
     cohort = load_cohort(store, plan, folder / "cache")
     model = SiloModel(plan, cohort.input_shape, torch.device("cpu"))
     Trainer(plan, cohort, model, name).alone(time.monotonic() + 1e6, lambda _: None)
-    found = {}
-    for site in sorted({store.samples[i].labels.get("site", name) for i in cohort.parts.test}):
-        chosen = tuple(i for i in cohort.parts.test if store.samples[i].labels.get("site", name) == site)
-        scored = score(model, dataclasses.replace(cohort, parts=Parts((), (), chosen)), "test")
-        if scored is not None and scored.classes[0].auroc is not None:
-            found[site] = scored.classes[0].auroc
-    return found
+    return model, cohort
 
 
 # ---------------------------------------------------------------------------------------------------------------- data
@@ -243,7 +267,7 @@ def show(rows: dict[str, dict[str, Any]], seeds: Iterable[int], console: Console
     for setting, row in rows.items():
         cells = [f"{row['sites'][site]:.3f}" for site in JUDGED]
         by_seed = " ".join(f"{value:.3f}" for value in row["by_seed"])
-        table.add_row(setting, *cells, f"{row['mean']:.3f}", by_seed, style="bold" if setting == "best" else None)
+        table.add_row(setting, *cells, f"{row['mean']:.3f}", by_seed, style="bold" if setting.startswith("best") else None)
     console.print(table)
 
 
@@ -279,9 +303,10 @@ def main() -> None:
             prepare(work, args.data, 150 if args.quick else None)
         units = [(name, seed, make_plan(name, seed, rounds, quick=args.quick)) for seed in seeds for name in names]
         run_units(units, work, rounds, 1 if args.quick else args.jobs, console)
-        results: dict[str, list[dict[str, float]]] = {name: [] for name in names}
+        results: dict[str, list[dict[str, float]]] = {}
         for name, _, plan in units:
-            results[name].append(json.loads(unit_file(work, name, plan).read_text()))
+            for row, by_site in json.loads(unit_file(work, name, plan).read_text()).items():
+                results.setdefault(row, []).append(by_site)
     rows = summarise(results)
     show(rows, seeds, console)
     if args.json:
