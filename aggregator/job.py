@@ -59,7 +59,7 @@ class Job:
                  "silos": list(self._transport.silos), "created_at": time.time()}
             )  # fmt: skip
         elif known != self.plan.canonical:
-            raise JournalError("this folder holds a job with another plan. Use another --out, or the plan it was started with.")
+            raise JournalError("this folder holds a job with another plan. A changed plan is a new job: choose another --out.")
         elif (silos := self.journal.fact("silos", list[str])) != list(self._transport.silos):
             raise JournalError(
                 f"this folder holds a job with the silos {', '.join(silos or [])}; name the same, in that order."

@@ -68,7 +68,8 @@ def run_round(
     if len(updates) < plan.federation.quorum:
         raise QuorumError(
             f"round {address.round}: {len(updates)} of {len(configured)} silos gave a usable update, the plan's quorum is "
-            f"{plan.federation.quorum}. Nothing was aggregated; mend the cause and run again with --resume.\n{named(failures)}"
+            f"{plan.federation.quorum}. Nothing was aggregated. Mend the cause and run again with --resume; a changed plan "
+            f"needs a new --out.\n{named(failures)}"
         )
     mean = total.result()
     new_model, new_state = strategy(model, mean, state)

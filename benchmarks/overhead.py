@@ -104,7 +104,7 @@ def main() -> None:
     args = cli.parse_args()
     rounds = args.rounds or (3 if args.quick else 6)
     if args.here:
-        plan = parse_plan(plan_template().replace("quorum: 3", f"quorum: {args.silos}"))
+        plan = parse_plan(plan_template().replace("quorum: 2", f"quorum: {args.silos}"))
         print(json.dumps(measure(plan, args.mb, args.silos, rounds)))
         return
     sizes = (args.mb,) if args.mb else SIZES[: 2 if args.quick else 3]

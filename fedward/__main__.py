@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+from types import FrameType
 
 # OpenMP threads that spin while they wait cost more than they gain as soon as cores are shared. Read at torch's import.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+_STOPPED = "What was finished is kept; the same command goes on from there (`fedward run` with --resume)."
 
 
 def main() -> None:
@@ -14,6 +18,8 @@ def main() -> None:
     from fedward.cli import app
     from protocol.errors import FedwardError
 
+    os.umask(0o077)  # cohorts, models and reports are for the one who runs this, until shared on purpose
+    signal.signal(signal.SIGTERM, _interrupt)  # a container that is stopped ends like one that is interrupted
     debug = "--debug" in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:
@@ -23,9 +29,11 @@ def main() -> None:
             raise
         _say(f"[bold red]{type(error).__name__}[/]  ", str(error))
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        _say("[bold]Stopped.[/] ", "Everything committed is kept; run the same command with --resume to go on.")
-        sys.exit(130)
+    except (KeyboardInterrupt, SystemExit) as stop:
+        if isinstance(stop, KeyboardInterrupt) or stop.code == 130:  # the command line's own word for Ctrl-C
+            _say("[bold]Stopped.[/]  ", _STOPPED)
+            sys.exit(130)
+        raise
     except Exception as error:
         if debug:
             raise
@@ -33,11 +41,15 @@ def main() -> None:
         sys.exit(1)
 
 
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
 def _say(head: str, text: str) -> None:
     from rich.console import Console
     from rich.markup import escape
 
-    Console(stderr=True, highlight=False, soft_wrap=True).print(head + escape(text))
+    Console(stderr=True, highlight=False, soft_wrap=True, emoji=False).print(head + escape(text))
 
 
 if __name__ == "__main__":

@@ -52,6 +52,7 @@ def run_federation(plan: Plan, stores: Mapping[str, Path], settings: Settings, o
     if `out` holds a job and `resume` is not set, StoreError if a store cannot be used, FederationError if the job fails.
     """
     _check(plan, stores, settings)
+    _make_folder(settings.out)
     # Imported here: torch and monai take seconds, and a wrong argument should not.
     from aggregator.job import Job
     from aggregator.tracking import MlflowTracker
@@ -60,11 +61,10 @@ def run_federation(plan: Plan, stores: Mapping[str, Path], settings: Settings, o
     from silo_node.node import SiloNode
 
     out = settings.out
-    nodes = {
-        name: SiloNode(name, CohortStore.open(path), out / "silos" / name, device=settings.device)
-        for name, path in stores.items()
-    }
-    out.mkdir(parents=True, exist_ok=True)
+    _check_device(settings.device)
+    cohorts = {name: CohortStore.open(path) for name, path in stores.items()}
+    _check_distinct({name: cohort.digest for name, cohort in cohorts.items()})
+    nodes = {name: SiloNode(name, cohort, out / "silos" / name, device=settings.device) for name, cohort in cohorts.items()}
     uri = settings.tracking_uri or f"sqlite:///{(out / 'mlflow.db').absolute()}"
     tracker = MlflowTracker(uri, None if settings.tracking_uri else out / "mlartifacts", _software())
 
@@ -98,9 +98,38 @@ def _status(tracker: Any, plan: Plan) -> Iterator[None]:
 
 def _check(plan: Plan, stores: Mapping[str, Path], settings: Settings) -> None:
     if len(stores) < plan.federation.quorum:
-        raise InputError(f"{len(stores)} silos given, the plan's quorum is {plan.federation.quorum}; add --silo NAME=STORE.")
+        raise InputError(
+            f"{len(stores)} silos given, the plan's quorum is {plan.federation.quorum}; "
+            "add --silo NAME=STORE, or lower federation.quorum."
+        )
     if not settings.resume and (settings.out / "job" / "journal.sqlite").exists():
         raise InputError(f"{settings.out} already holds a job. Continue it with --resume, or choose another --out.")
+
+
+def _make_folder(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--out {out} cannot be made ({error.strerror}); choose another folder.") from error
+
+
+def _check_device(device: str) -> None:
+    import torch
+
+    if device == "auto":
+        return
+    try:
+        torch.empty(1, device=torch.device(device))
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"--device {device} is not usable here; leave it out, or say cpu.") from error
+
+
+def _check_distinct(digests: Mapping[str, str]) -> None:
+    """One cohort under two names would count every patient twice."""
+    first: dict[str, str] = {}
+    for name, digest in digests.items():
+        if (other := first.setdefault(digest, name)) != name:
+            raise InputError(f"--silo {other} and --silo {name} are the same cohort; name each store once.")
 
 
 def _write_results(job: Job, out: Path) -> tuple[Path, Path, Path, dict[str, Any]]:

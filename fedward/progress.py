@@ -26,7 +26,7 @@ class Progress:
     """An observer that draws. Everything goes to standard error, so that --json stays alone on standard output."""
 
     def __init__(self) -> None:
-        self.console = Console(stderr=True)
+        self.console = Console(stderr=True, emoji=False)
         self._bars = Bars(
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
             console=self.console,
@@ -126,8 +126,8 @@ def _spark(values: list[float]) -> str:
 
 def print_result(result: Result) -> None:
     """The outcome as a table, and what to open."""
-    console = Console(stderr=True)
-    table = Table(title="AUROC on test patients, 95% interval", title_justify="left", box=None, padding=(0, 2, 0, 0))
+    console = Console(stderr=True, emoji=False)
+    table = Table(title="AUROC on test images, 95% interval", title_justify="left", box=None, padding=(0, 2, 0, 0))
     for column in ("hospital", "train", "test", "federated", "alone", "personalised"):
         table.add_column(column, justify="left" if column == "hospital" else "right", no_wrap=True)
     for site in result.report["sites"]:
@@ -137,12 +137,18 @@ def print_result(result: Result) -> None:
     table.add_row("all together", "", "", _estimate(pooled), "", "", style="bold")
     console.print()
     console.print(table)
-    if result.tracking_problem:
-        console.print(result.tracking_problem, style="yellow", markup=False)
     console.print(f"\nreport   {result.report_html}\nmodel    {result.model}", markup=False, highlight=False, soft_wrap=True)
-    console.print(
-        f"MLflow   {_mlflow()} ui --backend-store-uri {result.tracking_uri}", markup=False, highlight=False, soft_wrap=True
-    )
+    style = "yellow" if result.tracking_problem else ""
+    console.print(f"MLflow   {_tracking(result)}", style=style, markup=False, highlight=False, soft_wrap=True)
+
+
+def _tracking(result: Result) -> str:
+    """What to do to see the run in MLflow, or why there is nothing to see."""
+    if result.tracking_problem:
+        return result.tracking_problem
+    if not result.tracking_uri.startswith("sqlite:"):
+        return result.tracking_uri
+    return f"MLFLOW_DISABLE_TELEMETRY=true {_mlflow()} ui --backend-store-uri {result.tracking_uri}"
 
 
 def _mlflow() -> str:

@@ -29,6 +29,7 @@ def rehearse(plan: Plan, path: Path) -> dict[str, object]:
         ramp = torch.linspace(0, 1, _SIZE).expand(plan.data.channels, _SIZE, _SIZE).clone()
         image = preprocess(ramp)
         augment.seed(0)
+        augment.always()
         _same_shape(image, augment(image))
         network = build_network(plan)
         check_network(network, tuple(image.shape), n_classes)

@@ -76,11 +76,11 @@ def _fold_of(images: Sequence[Sample]) -> str | None:
         return None
     if len(folds) > 1:
         raise CohortError(
-            f"one patient stands in several folds ({', '.join(sorted(folds))}): mend the labels CSV, import again."
+            "one patient stands in several folds; `fedward silo show STORE` lists them. Mend the labels CSV, import again."
         )
     fold = folds.pop()
     if fold not in _FOLDS:
-        raise CohortError(f"fold {fold!r} is not one of {', '.join(sorted(_FOLDS))}: mend the labels CSV, import again.")
+        raise CohortError(f"a fold is not one of {', '.join(sorted(_FOLDS))}: mend the labels CSV, import again.")
     return _FOLDS[fold]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -135,8 +135,26 @@ def _client(uri: str) -> Any:
     # Before the first import: MLflow reads these once.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("DO_NOT_TRACK", "true")
+    # A job must not wait minutes for a server that is not there.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     for name in ("alembic", "mlflow.store.db.utils", "mlflow"):
         logging.getLogger(name).setLevel(logging.ERROR)
     from mlflow import MlflowClient
 
+    _make_database(uri, MlflowClient)
     return MlflowClient(tracking_uri=uri)
+
+
+def _make_database(uri: str, client: Callable[..., Any]) -> None:
+    """Let MLflow make its tables in a file that gets its name only when they are complete.
+
+    MLflow builds them step by step; a process killed on the way would leave a file that no MLflow can open again.
+    """
+    path = Path(uri.removeprefix("sqlite:///"))
+    if not uri.startswith("sqlite:///") or path.exists():
+        return
+    partial = path.with_name(path.name + ".partial")
+    partial.unlink(missing_ok=True)
+    client(tracking_uri=f"sqlite:///{partial}").search_experiments(max_results=1)
+    partial.replace(path)

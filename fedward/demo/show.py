@@ -39,7 +39,7 @@ def _make_cohorts(out: Path) -> dict[str, Path]:
     key = out / "pseudonym.key"
     key.touch(mode=0o600)
     key.write_bytes(hashlib.sha256(b"fedward demo").digest())
-    console = Console(stderr=True)
+    console = Console(stderr=True, emoji=False)
     columns = (TextColumn("{task.description:<34}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     stores: dict[str, Path] = {}
     with Progress(*columns, console=console) as bars:

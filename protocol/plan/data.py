@@ -14,6 +14,9 @@ def _on(allowed: frozenset[str], what: str) -> AfterValidator:
     def check(named: Named) -> Named:
         if named.name not in allowed:
             raise ValueError(f"{named.name!r} is not an allowed {what}; allowed: {', '.join(sorted(allowed))}")
+        chance = named.args.get("prob", 0.0)
+        if not isinstance(chance, int | float) or isinstance(chance, bool) or not 0.0 <= chance <= 1.0:
+            raise ValueError(f"args.prob: {chance!r} is not a probability; range 0 to 1")
         return named
 
     return AfterValidator(check)

@@ -78,5 +78,5 @@ def _say(error: Any) -> str:
         return f"name must be one of {context.get('expected_tags', 'the documented ones')}"
     got = error["input"]
     shown = "" if isinstance(got, dict | list) else f", not {got!r}"
-    text = str(error["msg"]).removeprefix("Input ")
+    text = str(error["msg"]).removeprefix("Input ").replace("Tuple should", "list should").replace(" after validation", "")
     return f"{text}{shown}"

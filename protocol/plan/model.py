@@ -36,6 +36,8 @@ class Plan(Part):
     def _fits(self) -> Self:
         if self.training.mu > 0 and self.federation.strategy.name == "FedAvg":
             raise ValueError("training.mu is above 0 but the strategy is FedAvg: name it FedProx, or set mu to 0")
+        if self.training.schedule.warmup_rounds >= self.federation.rounds and self.training.schedule.warmup_rounds:
+            raise ValueError("training.schedule.warmup_rounds leaves no round after the warm-up; lower it")
         return self
 
     def to_json(self) -> dict[str, Any]:

@@ -44,7 +44,7 @@ _EXAMPLE: dict[str, Any] = {
         },
     },
     "training": {"mu": 0.01, "local_epochs": 1, "optimizer": {"name": "Adam", "lr": 0.001}},
-    "federation": {"rounds": 20, "quorum": 3},
+    "federation": {"rounds": 20, "quorum": 2},
 }
 
 

@@ -21,13 +21,21 @@ from silo_node.training.transforms import Pipeline, to_channels
 
 @dataclass(frozen=True)
 class Cohort:
-    """`images` (n, C, H, W) float32, read-only; `labels` (n,) class indices; `parts` positions in both."""
+    """`images` (n, C, H, W) float32, read-only; `labels` (n,) class indices; `parts` positions in both.
+
+    `patients` (n,): a number for each patient, from 0, so that images of one patient can be told to belong together.
+    """
 
     images: npt.NDArray[np.float32]
     labels: npt.NDArray[np.int64]
     parts: Parts
-    n_patients: int
+    patients: npt.NDArray[np.int64]
     store: CohortStore
+
+    @property
+    def n_patients(self) -> int:
+        """Patients in all parts."""
+        return len(np.unique(self.patients))
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -49,19 +57,21 @@ def load_cohort(store: CohortStore, plan: Plan, cache: Path) -> Cohort:
     target, classes = plan.task.target, {value: index for index, value in enumerate(plan.task.classes)}
     samples = [sample for sample in store.samples if target in sample.labels]
     if not samples:
-        known = sorted({column for sample in store.samples for column in sample.labels})
-        raise CohortError(
-            f"task.target: no sample has a label {target!r}; the store's label columns: {', '.join(known) or 'none'}."
-        )
+        # Reasons travel to the aggregator: they say what the plan asked for, never what else the hospital has.
+        raise CohortError(f"task.target: no sample has a label {target!r}; `fedward silo show STORE` lists the labels.")
     if unknown := sorted({sample.labels[target] for sample in samples} - set(classes)):
-        shown = ", ".join(repr(value) for value in unknown[:5])
-        raise CohortError(f"task.classes: the store's {target!r} also holds {shown}; name every class or mend the labels.")
+        raise CohortError(
+            f"task.classes: the store's {target!r} holds {len(unknown)} values that are no class of the plan; "
+            "`fedward silo show STORE` lists them. Name every class, or mend the labels and import again."
+        )
     parts = split_patients(samples, target, plan.data.split, plan.seed)
     if not parts.train:
         raise CohortError("no patient is left to train on; check the fold column and data.split.")
     labels = np.array([classes[sample.labels[target]] for sample in samples], dtype=np.int64)
     images = _preprocessed(store, [sample.index for sample in samples], plan, cache)
-    return Cohort(images, labels, parts, len({sample.patient for sample in samples}), store)
+    numbers = {patient: number for number, patient in enumerate(dict.fromkeys(sample.patient for sample in samples))}
+    patients = np.array([numbers[sample.patient] for sample in samples], dtype=np.int64)
+    return Cohort(images, labels, parts, patients, store)
 
 
 def _preprocessed(store: CohortStore, indices: list[int], plan: Plan, cache: Path) -> npt.NDArray[np.float32]:

@@ -42,6 +42,12 @@ class Pipeline:
         """Whether there is nothing to do."""
         return not self._transforms
 
+    def always(self) -> None:
+        """From now on every random transform acts on every image: for trying a plan out."""
+        for transform in self._transforms:
+            if hasattr(transform, "prob"):
+                transform.prob = 1.0
+
     def seed(self, seed: int) -> None:
         """Restart every random transform from its own stream of `seed`."""
         for index, transform in enumerate(self._transforms):

@@ -110,3 +110,13 @@ def test_an_unreachable_mlflow_never_stops_the_job(tmp_path: Path) -> None:
         job.run()
         assert len(job.journal.rounds()) == 1
     assert "the job goes on" in tracker.problem
+
+
+def test_a_database_that_was_cut_short_while_being_made_does_not_stand_in_the_way(tmp_path: Path) -> None:
+    """A process killed inside MLflow's table making leaves only a .partial file, which the next one replaces."""
+    from aggregator.tracking.mlflow_tracker import _client
+
+    (tmp_path / "mlflow.db.partial").write_bytes(b"half a database")
+    client = _client(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    assert client.get_experiment_by_name("Default") is not None
+    assert sorted(path.name for path in tmp_path.iterdir() if "mlflow" in path.name) == ["mlflow.db"]

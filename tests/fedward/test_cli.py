@@ -68,10 +68,11 @@ def test_an_example_plan_can_be_written_and_checked(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "where", "says"),
     [
-        ("quorum: 3", "quorom: 3", "federation.quorom", "not a key"),
+        ("quorum: 2", "quorom: 2", "federation.quorom", "not a key"),
         ('"spatial_size": [64, 64]', '"spatial_size": [64, 64], "sharp": 1', "data.preprocessing[0]", "takes no sharp"),
         ('"in_shape": [1, 64, 64]', '"in_shape": [1, 32, 32]', "network", "cannot take"),
         ('"classes": 2', '"classes": 3', "network", "needs [1, 2]"),
+        ('"spatial_axis": 1', '"spatial_axis": 7', "data.augmentation[0]", "RandFlip failed"),
         ("personal: []", 'personal: ["tail"]', "federation.personal", "no part 'tail'"),
     ],
 )
@@ -176,3 +177,35 @@ def test_the_demo_shows_a_whole_federation(tmp_path: Path) -> None:
     again = fedward("demo", "--out", out)
     assert again.returncode == 2
     assert "not empty" in again.stderr
+
+
+def test_one_cohort_under_two_names_and_a_device_that_is_not_there_are_refused(site: Path, tmp_path: Path) -> None:
+    north = site / "north"
+    twice = fedward("run", site / "plan.yaml", f"--silo=a={north}", f"--silo=b={north}", "--out", tmp_path / "o")
+    assert twice.returncode == 2
+    assert "same cohort" in twice.stderr
+    device = fedward("run", site / "plan.yaml", *silos(site), "--out", tmp_path / "o", "--device", "warp")
+    assert device.returncode == 2
+    assert "--device warp" in device.stderr
+    (tmp_path / "file").touch()
+    blocked = fedward("run", site / "plan.yaml", *silos(site), "--out", tmp_path / "file")
+    assert blocked.returncode == 2
+    assert "choose another folder" in blocked.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stopping_a_run_says_that_it_can_go_on(site: Path, tmp_path: Path, number: signal.Signals) -> None:
+    command = [sys.executable, "-m", "fedward", "run", str(site / "plan.yaml"), *silos(site), "--out", str(tmp_path / "o")]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("round 1"):
+            break
+    process.send_signal(number)
+    rest = process.stderr.read()
+    process.stderr.close()
+    assert process.wait() == 130
+    assert "--resume" in rest
+    assert "Traceback" not in rest
+    assert all(path.stat().st_mode & 0o077 == 0 for path in (tmp_path / "o").rglob("*"))

@@ -25,7 +25,7 @@ def line_with(text: str, wanted: str) -> int:
         ("mu: 0.01", "mu: .nan", "training.mu", "number"),
         ("rounds: 20", "rounds: 2.5", "federation.rounds", "integer"),
         ("rounds: 20", "rounds: true", "federation.rounds", "integer"),
-        ("quorum: 3", "quorom: 3", "federation.quorom", "not a key"),
+        ("quorum: 2", "quorom: 2", "federation.quorom", "not a key"),
         ("lr: 0.001", 'lr: "fast"', "training.optimizer.lr", "number"),
         ('"Resize"', '"LoadImage"', "data.preprocessing[0]", "not an allowed preprocessing"),
         ('"RandFlip"', '"Lambda"', "data.augmentation[0]", "not an allowed augmentation"),
@@ -34,6 +34,8 @@ def line_with(text: str, wanted: str) -> int:
         ("local_epochs: 1", "local_epochs: 1\n  local_steps: 3", "training", "exactly one"),
         ('classes: ["0", "1"]', 'classes: ["1", "1"]', "task", "once"),
         ('name: "FedProx"', 'name: "FedMagic"', "federation.strategy", "FedYogi"),
+        ('"prob": 0.5', '"prob": 5', "data.augmentation[0]", "not a probability"),
+        ("warmup_rounds: 0", "warmup_rounds: 500", "plan", "no round after the warm-up"),
         ("average_last: 1", "average_last: 99", "federation", "more than rounds"),
     ],
 )
@@ -46,7 +48,7 @@ def test_a_wrong_value_is_named_with_its_line_and_what_is_allowed(old: str, new:
     assert says in message
     line = int(message.split(":")[1])
     section = key.split(".")[0].split("[")[0]
-    assert line >= line_with(text, f"{section}:")
+    assert key == "plan" or line >= line_with(text, f"{section}:")
     if key.count(".") and "[" not in key and key not in ("federation.strategy",):
         assert line == line_with(text, new.splitlines()[0].strip())
 

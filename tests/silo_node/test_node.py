@@ -235,8 +235,8 @@ def test_a_diverging_training_is_refused_not_sent(make_plan: MakePlan, make_stor
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"task.target": "tumour"}, "label columns: finding"),
-        ({"task.classes": ["1", "2"]}, "also holds '0'"),
+        ({"task.target": "tumour"}, "no sample has a label 'tumour'"),
+        ({"task.classes": ["1", "2"]}, "1 values that are no class"),
         ({"data.preprocessing": [OVERFLOW]}, "not finite"),
         ({"data.preprocessing": [{"name": "Resize", "args": {"size": [4, 4]}}]}, "data.preprocessing[0]"),
         ({"data.channels": 3}, "cannot take"),
