@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 from collections.abc import Iterator, Mapping
@@ -142,7 +143,8 @@ def _write_results(job: Job, out: Path) -> tuple[Path, Path, Path, dict[str, Any
     vector, plan = job.final_model(), job.plan
     model = out / "model.safetensors"
     digest = vector_digest(vector)
-    metadata = {"job": job.name, "plan_digest": plan.digest, "model_digest": digest, "format": "pt"}
+    order = json.dumps([name for name, _ in job.layout.entries])
+    metadata = {"job": job.name, "plan_digest": plan.digest, "model_digest": digest, "order": order, "format": "pt"}
     save_tensors(model, job.layout.unflatten(vector), metadata)
     (out / "plan.yaml").write_bytes(plan.canonical)  # JSON is YAML; these are the very bytes of the digest
     facts = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,8 @@ from silo_node.state import JobState
 from silo_node.training.cohort import Cohort
 from silo_node.training.local import Trainer
 from silo_node.training.model import SiloModel
+
+SHARED_BY = 10
 
 
 @dataclass(frozen=True)
@@ -44,9 +47,18 @@ def describe(job: Job, address: Address) -> Description:
         class_counts_train=tuple(int(n) for n in job.cohort.class_counts("train", len(job.plan.task.classes))),
         layout_digest=job.model.layout.digest,
         store_digest=job.cohort.store.digest,
-        modalities=tuple(sorted({s.modality for s in samples if s.modality})),
-        manufacturers=tuple(sorted({s.manufacturer for s in samples if s.manufacturer})),
+        modalities=_shared((sample.modality, sample.patient) for sample in samples),
+        manufacturers=_shared((sample.manufacturer, sample.patient) for sample in samples),
     )
+
+
+def _shared(values: Iterable[tuple[str | None, str]]) -> tuple[str, ...]:
+    """The (value, patient) values that at least SHARED_BY patients have: a text that few share may point at one of them."""
+    patients: dict[str, set[str]] = {}
+    for value, patient in values:
+        if value:
+            patients.setdefault(value, set()).add(patient)
+    return tuple(sorted(value for value, having in patients.items() if len(having) >= SHARED_BY))
 
 
 def train(job: Job, request: Train, start: float) -> Update:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 import numpy as np
 import pytest
@@ -27,6 +29,7 @@ from protocol.messages import (
 from protocol.network import build_network, shared_layout, tensors_of
 from protocol.plan import Plan
 from protocol.vectors import Layout, from_wire, to_wire
+from silo_node.cohort import StoreWriter
 from silo_node.gate import release
 from silo_node.node import SiloNode
 from tests.conftest import MakePlan, MakeStore
@@ -77,6 +80,19 @@ def test_a_described_job_trains_and_scores(desk: Desk) -> None:
     scores = desk.ask(Score(desk.address(1), "federated", "test", to_wire(desk.vector)))
     assert isinstance(scores, Scores)
     assert scores.n == description.n_test
+
+
+def test_a_maker_is_named_only_if_many_patients_share_it(make_plan: MakePlan, tmp_path: Path) -> None:
+    writer = StoreWriter.create(tmp_path / "store")
+    image = np.random.default_rng(0).random((1, 16, 16), dtype=np.float32)
+    for number in range(12):
+        maker = "Common Ltd" if number < 10 else "Made for Mrs Smith"
+        writer.add(image * number / 12, patient=str(number), labels={"finding": str(number % 2)}, manufacturer=maker)
+    store = writer.finish()
+    desk = Desk(make_plan(), lambda **_: store)
+    description = desk.describe()
+    assert isinstance(description, Description)
+    assert description.manufacturers == ("Common Ltd",)
 
 
 def test_the_same_round_asked_twice_gives_the_same_update_also_after_a_restart(desk: Desk) -> None:
