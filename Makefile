@@ -26,7 +26,7 @@ demo: install
 	$(BIN)/fedward demo --out "$(OUT)"
 
 test: install
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal --durations=10
 
 check: install
 	$(BIN)/ruff check .

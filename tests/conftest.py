@@ -10,9 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from protocol.plan import Plan
 from silo_node.cohort import CohortStore, StoreWriter
+
+# How long an example takes says more about the machine than about the code.
+settings.register_profile("fedward", deadline=None)
+settings.load_profile("fedward")
 
 SIZE = 16
 

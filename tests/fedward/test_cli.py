@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from safetensors import safe_open
 
 from protocol.plan import plan_template
 from tests.conftest import TINY, tiny_store
@@ -123,6 +125,11 @@ def test_a_run_leaves_report_model_and_tracking_and_prints_the_report(site: Path
     assert report["performance"]["global"]["auroc"]["status"]
     assert all((out / name).exists() for name in ("report.html", "model.safetensors", "mlflow.db", "plan.yaml"))
     assert "report.html" in done.stderr
+    # An auditor recomputes the model's digest from the file alone (docs/report.md).
+    with safe_open(out / "model.safetensors", framework="numpy") as file:
+        order = json.loads(file.metadata()["order"])
+        values = b"".join(file.get_tensor(name).astype("<f4").tobytes() for name in order)
+    assert "sha256:" + hashlib.sha256(values).hexdigest() == report["model"]["digest"]
     second = fedward("run", site / "plan.yaml", *silos(site), "--out", out)
     assert second.returncode == 2
     assert "--resume" in second.stderr
