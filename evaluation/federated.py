@@ -75,7 +75,10 @@ def pooled_by_class(sites: Sequence[Scores]) -> tuple[Measured, ...]:
 
 
 def pooled(sites: Sequence[Scores]) -> Measured:
-    """The global AUROC over all patients. Beware: with sites of unlike prevalence, recognising the site raises it."""
+    """The global AUROC over all patients. Beware: with sites of unlike prevalence, recognising the site raises it.
+
+    Its variance takes every image as independent; those of `stratified` and of the sites allow for several of a patient.
+    """
     return macro(pooled_by_class(sites))
 
 

@@ -38,7 +38,8 @@ def auroc_from_histograms(positive: NDArray[np.integer], negative: NDArray[np.in
     """(AUROC, DeLong variance, binning bound) from two histograms of one grid; None if a class is absent.
 
     Cases that share a bin count one half. The bound is a certificate: no arrangement inside the bins moves the AUROC by
-    more than 1/2 sum_b p_b n_b / (P N), half the share of pairs whose order the bins hide.
+    more than 1/2 sum_b p_b n_b / (P N), half the share of pairs whose order the bins hide. The variance takes every case as
+    independent: counts do not say which images are of one patient, so where patients have several it is too small.
     """
     p, n = np.asarray(positive, dtype=np.float64), np.asarray(negative, dtype=np.float64)
     if p.ndim != 1 or p.shape != n.shape:

@@ -15,13 +15,16 @@ def class_scores(
     labels: NDArray[np.integer],
     log_probabilities: NDArray[np.floating],
     alone: NDArray[np.floating] | None = None,
+    patients: NDArray[np.integer] | None = None,
 ) -> tuple[ClassScores, ...]:
     """One ClassScores for two classes (class 1 against class 0), one per class otherwise (each against the rest).
 
     `labels` (n,) are class indices, `log_probabilities` (n, n_classes) natural logs; a constant added to a row changes
     nothing, so logits will do. n may be 0. `alone` (n, n_classes), the same rows under the site's own model, adds the
-    covariance with its AUROC; where that model diverged there is none, and the scores stand. Raises EvaluationError on NaN
-    in `log_probabilities`, on labels out of range or on unequal shapes.
+    covariance with its AUROC; where that model diverged there is none, and the scores stand. `patients` (n,), integer codes,
+    says whose image each row is: variance and covariance then allow for several images of one patient, and a class with
+    images of one patient only has no AUROC. Raises EvaluationError on NaN in `log_probabilities`, on labels out of range or
+    on unequal shapes.
     """
     labels, logs = np.asarray(labels), np.asarray(log_probabilities, dtype=np.float64)
     if logs.ndim != 2 or labels.shape != logs.shape[:1]:
@@ -42,7 +45,8 @@ def class_scores(
         own = None
     classes = (1,) if n_classes == 2 else range(n_classes)
     return tuple(
-        _one_class(labels == index, _log_odds(logs, index), None if own is None else _log_odds(own, index)) for index in classes
+        _one_class(labels == index, _log_odds(logs, index), None if own is None else _log_odds(own, index), patients)
+        for index in classes
     )
 
 
@@ -57,9 +61,14 @@ def _log_odds(log_probabilities: NDArray[np.float64], index: int) -> NDArray[np.
     return log_odds
 
 
-def _one_class(labels: NDArray[np.bool_], log_odds: NDArray[np.float64], alone: NDArray[np.float64] | None) -> ClassScores:
-    auroc, variance = delong(labels, log_odds) or (None, None)
-    paired = None if alone is None else paired_delong(labels, log_odds, alone)
+def _one_class(
+    labels: NDArray[np.bool_],
+    log_odds: NDArray[np.float64],
+    alone: NDArray[np.float64] | None,
+    patients: NDArray[np.integer] | None,
+) -> ClassScores:
+    auroc, variance = delong(labels, log_odds, patients) or (None, None)
+    paired = None if alone is None else paired_delong(labels, log_odds, alone, patients)
     positive, negative = histogram(labels, log_odds)
     return ClassScores(
         n_positive=int(positive.sum()),

@@ -67,4 +67,4 @@ def score(
         rows = mix(rows, alone)
     loss = float(-rows[np.arange(len(labels)), labels].mean())
     accuracy = float((rows.argmax(axis=1) == labels).mean())
-    return Scored(len(labels), loss, accuracy, class_scores(labels, rows, alone))
+    return Scored(len(labels), loss, accuracy, class_scores(labels, rows, alone, cohort.patients[positions]))

@@ -85,8 +85,8 @@ def _check_class(where: str, n: int, one: ClassScores) -> None:
         raise EvaluationError(f"{where}: {counts} positives and negatives among {n} cases is not possible.")
     if (sum(one.histogram_positive), sum(one.histogram_negative)) != counts:
         raise EvaluationError(f"{where}: the histograms do not hold as many cases as were counted.")
-    if (one.auroc is None) != (min(counts) == 0) or (one.auroc is None) != (one.auroc_variance is None):
-        raise EvaluationError(f"{where}: there is an AUROC if and only if both classes are present.")
+    if (one.auroc is None) != (one.auroc_variance is None) or (one.auroc is not None and min(counts) == 0):
+        raise EvaluationError(f"{where}: an AUROC comes with its variance, and only where both classes are present.")
     if one.auroc is not None and not 0.0 <= one.auroc <= 1.0:
         raise EvaluationError(f"{where}: AUROC {one.auroc} is outside 0 to 1.")
 

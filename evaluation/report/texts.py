@@ -13,15 +13,17 @@ METHODS = (
     {
         "name": "Interval",
         "text": "The 95% interval is DeLong's, on the log-odds scale; very near 0 or 1, where that is too short, "
-        "Newcombe's score interval (method 5). A mean over classes uses an upper bound of its standard error.",
+        "Newcombe's score interval (method 5), which counts images. Each hospital computes its variance on its own rows and "
+        "allows for several images of one patient (Obuchowski). A mean over classes uses an upper bound of its standard error.",
         "source": "DeLong et al., Biometrics 1988;44:837-845; Sun & Xu, IEEE Signal Process Lett 2014;21:1389-1393; "
-        "Newcombe, Statistics in Medicine 2006;25:559-573",
+        "Obuchowski, Biometrics 1997;53:567-578; Newcombe, Statistics in Medicine 2006;25:559-573",
     },
     {
         "name": "All hospitals, pooled",
         "text": "Score histograms on one fixed grid are added over hospitals and counted as one cohort. The binning "
         "bound is the most that the grid can have moved the figure. Pooling compares patients of different hospitals "
-        "too, so a model that merely recognises the hospital gains where hospitals differ in how many are positive.",
+        "too, so a model that merely recognises the hospital gains where hospitals differ in how many are positive. Added "
+        "counts do not say which images are of one patient, so this interval takes every image as independent.",
         "source": "bound: half the share of positive-negative pairs that fall in one bin",
     },
     {
@@ -40,23 +42,26 @@ METHODS = (
         "name": "Verdict",
         "text": "Better or worse is said only where the 95% interval of the difference leaves out 0. Both models are scored "
         "on the same test images, and the interval uses that: each hospital sends the covariance of the two AUROCs, "
-        "computed on its rows (paired DeLong). Where a hospital sent none, an AUROC is very near 0 or 1, or the difference "
-        "shows no spread at all, the two are compared as if on different images, which is cautious. A mean over classes "
-        "uses an upper bound of the standard error of its difference. Each verdict has a 5% level of its own, not "
-        "adjusted for the number of hospitals.",
-        "source": "DeLong et al., Biometrics 1988;44:837-845; Sun & Xu, IEEE Signal Process Lett 2014;21:1389-1393; as if on "
-        "different images: Newcombe, Statistics in Medicine 1998;17:873-890; Zou & Donner, same, 2008;27:1693-1702",
+        "computed on its rows (paired DeLong) and allowing for several images of one patient (Obuchowski). Where a hospital "
+        "sent none, an AUROC is very near 0 or 1, or the difference shows no spread at all, the two are compared as if on "
+        "different images, which is cautious. A mean over classes uses an upper bound of the standard error of its "
+        "difference. Each verdict has a 5% level of its own, not adjusted for the number of hospitals.",
+        "source": "DeLong et al., Biometrics 1988;44:837-845; Sun & Xu, IEEE Signal Process Lett 2014;21:1389-1393; "
+        "Obuchowski, Biometrics 1997;53:567-578; as if on different images: Newcombe, Statistics in Medicine "
+        "1998;17:873-890; Zou & Donner, same, 2008;27:1693-1702",
     },
     {
         "name": "Small test sets",
-        "text": "No AUROC is given below 10 test images of either class; below 100 of either it is drawn as wide.",
+        "text": "No AUROC is given below 10 test images of either class, and none of a hospital whose test images of a class "
+        "are all of one patient; below 100 of either it is drawn as wide.",
         "source": "fedward, docs/decisions/0002-small-test-sets.md",
     },
 )
 
 LIMITATIONS = (
-    "Intervals treat every test image as independent. Where a patient has several test images they are too short, and better "
-    "or worse is said too soon.",
+    "Pooled intervals take every image as independent: where patients have several test images they are too short. The "
+    "hospitals' own intervals and verdicts allow for that, except that intervals very near 0 or 1 do not.",
+    "A hospital's interval rests on its patients, not its images: with fewer than ten patients of a class it is too short.",
     "Verdicts are not adjusted for the number of hospitals: of 20 hospitals where nothing changed, one may be called better or "
     "worse by chance.",
     "The test images come from the hospitals that trained: how the model does at another hospital was not measured.",
