@@ -108,7 +108,8 @@ class Update(Struct, frozen=True, forbid_unknown_fields=True, tag="update"):
 class ClassScores(Struct, frozen=True, forbid_unknown_fields=True):
     """How well one class is told from the rest at one site.
 
-    `auroc` and its DeLong variance come from the rows inside the hospital; they are None where a class is absent.
+    `auroc` and its DeLong variance, by patient, come from the rows inside the hospital; they are None where a class is absent
+    or all its images are of one patient.
     `histogram_*` count the scores (log-odds of the class) in the bins of `evaluation.histograms.EDGES`.
     `covariance_with_alone` is DeLong's covariance of this AUROC with that of the site's `alone` model on the same rows; None
     where it was not asked for, there is no such model, or a class is absent.

@@ -40,7 +40,11 @@ def of_scores(record: ScoresRecord) -> tuple[Metrics, dict[str, Metrics]]:
     suffix = "" if record.kind == "federated" else f"_{record.kind}"
     silos: dict[str, Metrics] = {}
     for silo, scores in record.scores.items():
-        silos[silo] = {f"{split}/loss{suffix}": scores.loss} | _auroc(f"{split}/auroc{suffix}", site_auroc(scores).value)
+        silos[silo] = {
+            f"{split}/loss{suffix}": scores.loss,
+            # Beside the AUROC, so that nobody takes a curve over a handful of images for more than it is.
+            f"{split}/rarest_class": float(min(min(c.n_positive, c.n_negative) for c in scores.classes)),
+        } | _auroc(f"{split}/auroc{suffix}", site_auroc(scores).value)
     parent = {f"site/{silo}/{name}": value for silo, metrics in silos.items() for name, value in metrics.items()}
     if record.scores and record.kind == "federated":
         whole = pooled(list(record.scores.values())).value
