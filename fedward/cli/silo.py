@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from contextlib import ExitStack
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -35,10 +36,15 @@ def silo() -> None:
 
 @app.command("import")
 def import_(
-    source: Annotated[Path, typer.Argument(help="Folder of DICOM, PNG, JPEG or TIFF files; it is only read.")],
-    labels: Annotated[Path, typer.Option(help="CSV: a key column (SOPInstanceUID, file, ...) and label columns.")],
-    store: Annotated[Path, typer.Option(help="Folder to make; must not exist. Run again to resume.")],
-    key: Annotated[Path | None, typer.Option(help="Pseudonym key; made if absent. Keep a backup apart from the store.")] = None,
+    source: Annotated[Path, typer.Argument(readable=False, help="Folder of DICOM, PNG, JPEG or TIFF files; it is only read.")],
+    labels: Annotated[
+        Path, typer.Option(readable=False, help="CSV: a key column (SOPInstanceUID, file, ...) and label columns.")
+    ],
+    store: Annotated[Path, typer.Option(readable=False, help="Folder to make; must not exist. Run again to resume.")],
+    key: Annotated[
+        Path | None,
+        typer.Option(readable=False, help="Pseudonym key; made, and said so, if absent. Back it up apart from the store."),
+    ] = None,
     values: Annotated[
         Values, typer.Option(help="display: as a viewer shows it, 0..1. modality: physical units (HU for CT).")
     ] = Values.display,
@@ -46,15 +52,21 @@ def import_(
     json_: JsonOption = False,
 ) -> None:
     """Import a folder of images with their labels into a cohort store. Every file ends as a sample or as a reason."""
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from silo_node.intake import import_folder
 
-    console = Console(stderr=True)
+    console = _console(stderr=True)
     columns = (TextColumn("Importing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as progress:
-        bar = progress.add_task("files", total=None)
+    progress = Progress(*columns, console=console)
+    bar = progress.add_task("files", total=None)
+    with ExitStack() as screen:
+
+        def on_progress(done: int, total: int) -> None:
+            if not progress.live.is_started:  # before the first file is done there may still be an error to show
+                screen.enter_context(progress)
+            progress.update(bar, completed=done, total=total)
+
         summary = import_folder(
             source,
             labels,
@@ -62,30 +74,35 @@ def import_(
             key=key,
             values=values.value,
             workers=workers,
-            on_progress=lambda done, total: progress.update(bar, completed=done, total=total),
-            on_notice=progress.console.print,
+            on_progress=on_progress,
+            on_notice=lambda sentence: console.print(sentence, markup=False, highlight=False, soft_wrap=True),
         )
-    _print_summary(summary, console if json_ else Console())
+    _print_summary(summary, console if json_ else _console())
     if json_:
         typer.echo(json.dumps(dataclasses.asdict(summary), default=str))
 
 
 @app.command("show")
 def show(
-    store: Annotated[Path, typer.Argument(help="A cohort store that `fedward silo import` made.")],
+    store: Annotated[Path, typer.Argument(readable=False, help="A cohort store that `fedward silo import` made.")],
     verify: Annotated[bool, typer.Option(help="Read every byte and compare its digest.")] = True,
     json_: JsonOption = False,
 ) -> None:
     """Print the data card of a cohort store."""
-    from rich.console import Console
-
     from silo_node.cohort import CohortStore
 
     opened = CohortStore.open(store, verify=verify)
     if json_:
         typer.echo(json.dumps({"store": str(store), "digest": opened.digest, "card": opened.card}))
     else:
-        _print_card(opened.name, opened.digest, opened.card, Console())
+        _print_card(opened.name, opened.digest, opened.card, _console())
+
+
+def _console(*, stderr: bool = False) -> Console:
+    """Texts of a hospital are shown as they are: no `:100:` becomes a picture."""
+    from rich.console import Console
+
+    return Console(stderr=stderr, emoji=False)
 
 
 def _print_summary(summary: ImportSummary, console: Console) -> None:
@@ -102,7 +119,8 @@ def _print_summary(summary: ImportSummary, console: Console) -> None:
     console.print(table)
     console.print(f"{summary.n_samples} samples of {summary.n_patients} patients from {summary.n_files} files.")
     if summary.labels_without_file:
-        console.print(f"{summary.labels_without_file} lines of the labels found no file.")
+        lines = f"{summary.labels_without_file} line{'s' if summary.labels_without_file > 1 else ''}"
+        console.print(f"{lines} of the labels found no file; the rejections list them (line_without_file).")
     for name, path in (("Store", summary.store), ("Data card", summary.card), ("Rejections", summary.report)):
         console.print(f"{name:<10} {path}", soft_wrap=True, highlight=False, markup=False)
     console.print("The rejection report names files: it stays inside the hospital.")
@@ -112,24 +130,24 @@ def _print_card(name: str, digest: str, card: dict[str, Any], console: Console) 
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table("what", "value", "count", title=f"Cohort {escape(name)}", title_justify="left", caption=digest)
+    table = Table("what", "value", "count", title=f"Cohort {escape(name)}", title_justify="left", caption=escape(digest))
     for key, entry in card.items():
         if key in ("audience", "warnings", "labels"):
             continue
         if isinstance(entry, dict):
             for row, (value, count) in enumerate(entry.items()):
-                table.add_row(_words(key) if row == 0 else "", escape(str(value)), _inline(count))
+                table.add_row(escape(_words(key)) if row == 0 else "", escape(str(value)), _inline(count))
         else:
-            table.add_row(_words(key), str(entry), "")
+            table.add_row(escape(_words(key)), escape(str(entry)), "")
     for label, summary in card["labels"].items():
         counts = summary.get("counts") or {key: value for key, value in summary.items() if key != "missing"}
         rows = counts | ({"missing": summary["missing"]} if summary["missing"] else {})
         for row, (value, count) in enumerate(rows.items()):
-            table.add_row(escape(f"label {label}") if row == 0 else "", escape(str(value)), str(count))
+            table.add_row(escape(f"label {label}") if row == 0 else "", escape(str(value)), escape(str(count)))
     console.print(table)
     for warning in card["warnings"]:
         console.print(f"[yellow]Note:[/] {escape(warning)}")
-    console.print(f"({card['audience']})", style="dim")
+    console.print(f"({card['audience']})", style="dim", markup=False)
 
 
 def _words(key: str) -> str:

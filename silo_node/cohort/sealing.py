@@ -6,6 +6,7 @@ import csv
 import hashlib
 import io
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from silo_node.cohort import format as fmt
 
 Rejection = tuple[str, str, str]
 """(file relative to the source, reason, what to do): one line of rejections.csv."""
+FORMULA = re.compile(r"\s*[=+\-@＝＋－＠]|[\t\r\n']")
+"""Spreadsheets run a cell that begins so; the apostrophe is here because it is what we put before the others."""
 
 
 def manifest_digest(manifest: fmt.Manifest) -> str:
@@ -27,12 +30,20 @@ def manifest_digest(manifest: fmt.Manifest) -> str:
 
 
 def rejections_csv(rejections: Iterable[Rejection]) -> bytes:
-    """The rejection report as UTF-8 CSV; a name that is not valid UTF-8 is written with backslash escapes."""
+    """The rejection report as UTF-8 CSV; a name that is not valid UTF-8 is written with backslash escapes.
+
+    Every cell is quoted, for spreadsheets that split at semicolons too, and none is a formula.
+    """
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
     writer.writerow(["file", "reason", "what_to_do"])
-    writer.writerows(rejections)
+    writer.writerows((harmless(file), reason, advice) for file, reason, advice in rejections)
     return text.getvalue().encode("utf-8", errors="backslashreplace")
+
+
+def harmless(cell: str) -> str:
+    """`cell` as a spreadsheet shows it and does not run it; without a leading apostrophe it is what it was."""
+    return f"'{cell}" if FORMULA.match(cell) else cell
 
 
 def seal(

@@ -25,7 +25,7 @@ def read_manifest(path: Path) -> fmt.Manifest:
     """The manifest of the store at `path`, its own digest checked."""
     try:
         data = (path / fmt.MANIFEST).read_bytes()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise _absent(path) from None
     except OSError as error:
         raise StoreError(f"The store at {path} cannot be read ({error.strerror}). Check its permissions.") from error
@@ -49,7 +49,7 @@ def read_manifest(path: Path) -> fmt.Manifest:
 def _absent(path: Path) -> StoreError:
     if path.is_dir() and any((path / name).exists() for name in fmt.DATA_FILES):
         return StoreCorruptError(f"{path / fmt.MANIFEST} is missing. {RESTORE}")
-    if path.with_name(path.name + ".partial").is_dir():
+    if path.name and path.with_name(path.name + ".partial").is_dir():
         return StoreError(f"The import to {path} has not finished. Run the same `fedward silo import` again to resume.")
     return StoreError(f"There is no cohort store at {path}. Make one with `fedward silo import`.")
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from silo_node.cohort.format import ImageArray, Values
+from silo_node.intake.attribute_privacy import Identifiers
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +20,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the file says besides its pixels; None where it says nothing usable."""
+    """What the file says besides its pixels; None where it says nothing usable. Texts are whole and not vetted yet."""
 
     encoding: str
     sex: Literal["M", "F", "O"] | None = None
@@ -46,10 +47,12 @@ class Frame:
 class Candidate:
     """A file whose header has been read. `identity` has the key columns of the labels it can be found by.
 
-    `issuer` is who gave the PatientID. `frames(values, limits)` decodes; it raises Rejection.
+    `issuer` is who gave the PatientID; `identifiers` is all that must not turn up in a text. `frames(values, limits)`
+    decodes; it raises Rejection.
     """
 
     identity: dict[str, str]
     issuer: str
     facts: Facts
     frames: Callable[[Values, Limits], Iterator[Frame]] = field(repr=False)
+    identifiers: Identifiers = field(default=Identifiers(), repr=False)

@@ -1,4 +1,4 @@
-"""The decisions that need more than one file: what is a duplicate, and which labels found no file."""
+"""The decisions that need more than one file: what is a duplicate, and what the card must say of them all."""
 
 from __future__ import annotations
 
@@ -11,6 +11,11 @@ from silo_node.cohort.format import SampleRecord, aligned
 from silo_node.intake.messages import Outcome
 from silo_node.intake.reasons import Reason
 
+WITHHELD = {
+    "identifier": "the {} text holds an identifier of the same file, so it was left out: see who fills it in so",
+    "no code": "the {} is no DICOM code (A to Z, 0 to 9, blank, underscore; 16 at most), so it was left out",
+}
+
 
 class Curation:
     """Takes outcomes in file order; the first of several duplicates is kept."""
@@ -18,7 +23,8 @@ class Curation:
     def __init__(self, earlier: Iterable[Outcome] = ()) -> None:
         self.records: list[SampleRecord] = []
         self.reasons: list[str | None] = []
-        self.rows: set[int] = set()
+        self.rows: list[int | None] = []
+        self._withheld: Counter[tuple[str, str]] = Counter()
         self._instances: set[str] = set()
         self._pixels: set[tuple[object, ...]] = set()
         self._patients_of: dict[str, set[str]] = {}
@@ -36,11 +42,12 @@ class Curation:
     def remember(self, outcome: Outcome) -> None:
         """Count an outcome that is final already."""
         self.reasons.append(outcome.reason)
-        if outcome.row is not None:
-            self.rows.add(outcome.row)
+        self.rows.append(outcome.row)
         if outcome.reason is not None:
             return
         self.records.extend(outcome.records)
+        for item in outcome.withheld.items():
+            self._withheld[item] += len(outcome.records)
         self._end = outcome.records[-1].offset + outcome.records[-1].nbytes
         self._pixels.add(_picture(outcome))
         if outcome.instance is not None:
@@ -50,10 +57,13 @@ class Curation:
 
     def warnings(self) -> list[str]:
         """What the records themselves do not show any more."""
-        several = sum(len(patients) > 1 for patients in self._patients_of.values())
-        if not several:
-            return []
-        return [f"{several} patient numbers occur under more than one issuer, and count as different patients."]
+        said = [
+            f"{count} image{'s' if count > 1 else ''}: {WITHHELD[why].format(attribute)}."
+            for (attribute, why), count in sorted(self._withheld.items())
+        ]
+        if several := sum(len(patients) > 1 for patients in self._patients_of.values()):
+            said.append(f"{several} patient numbers occur under more than one issuer, and count as different patients.")
+        return said
 
     def rejected(self) -> dict[str, int]:
         """Files by reason, the most frequent first."""

@@ -11,9 +11,10 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from silo_node.cohort.format import Values
+from silo_node.intake.attribute_privacy import Identifiers
 from silo_node.intake.candidate import Candidate, Facts, Frame, Limits
 from silo_node.intake.dicom_pixels import PIXEL_KEYWORDS, frames
-from silo_node.intake.dicom_values import age, identifier, sex, text
+from silo_node.intake.dicom_values import age, day, identifier, items, line, sex, text
 from silo_node.intake.label_table import KEYS
 from silo_node.intake.reasons import Reason, Rejection
 
@@ -26,26 +27,62 @@ NOT_IMAGES = frozenset(
         "1.2.840.10008.5.1.4.1.1.30",  # parametric map
     }
 )
+NAMES = (
+    "PatientName",
+    "PatientBirthName",
+    "PatientMotherBirthName",
+    "OtherPatientNames",
+    "ResponsiblePerson",
+    "ReferringPhysicianName",
+    "RequestingPhysician",
+    "PerformingPhysicianName",
+    "NameOfPhysiciansReadingStudy",
+    "PhysiciansOfRecord",
+    "OperatorsName",
+)
+NUMBERS = (
+    "PatientID",
+    "OtherPatientIDs",
+    "AccessionNumber",
+    "AdmissionID",
+    "StudyID",
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "SOPInstanceUID",
+    "PatientTelephoneNumbers",
+    "PatientAddress",
+    "MedicalRecordLocator",
+)
 
 
 def read_dicom(path: Path) -> Candidate:
     """The DICOM file at `path`, its header understood. Raises Rejection."""
     dataset = read_dataset(path)
-    _refuse_by_header(dataset)
-    identity = {key: identifier(dataset, key) for key in KEYS if key != "file"}
+    identity = {key: value for key in KEYS if key != "file" and (value := identifier(dataset, key))}
+    _refuse_by_header(dataset, identity)
     return Candidate(
-        identity={key: value for key, value in identity.items() if value},
+        identity=identity,
         issuer=identifier(dataset, "IssuerOfPatientID"),
         facts=Facts(
             encoding=dataset.file_meta.TransferSyntaxUID.name,
             sex=sex(dataset),
             age=age(dataset),
-            manufacturer=text(dataset, "Manufacturer"),
-            model=text(dataset, "ManufacturerModelName"),
-            modality=text(dataset, "Modality"),
+            manufacturer=line(dataset, "Manufacturer"),
+            model=line(dataset, "ManufacturerModelName"),
+            modality=line(dataset, "Modality"),
             text_free=text(dataset, "BurnedInAnnotation") == "NO",
         ),
         frames=partial(_frames, dataset),
+        identifiers=_identifiers(dataset),
+    )
+
+
+def _identifiers(dataset: Dataset) -> Identifiers:
+    others = [identifier(other, "PatientID") for other in items(dataset, "OtherPatientIDsSequence")]
+    return Identifiers(
+        names=tuple(filter(None, (identifier(dataset, name) for name in NAMES))),
+        numbers=tuple(filter(None, [*(identifier(dataset, name) for name in NUMBERS), *others])),
+        born=day(dataset, "PatientBirthDate"),
     )
 
 
@@ -77,15 +114,16 @@ def _ensure_transfer_syntax(dataset: Dataset) -> None:
     dataset.file_meta.TransferSyntaxUID = syntax
 
 
-def _refuse_by_header(dataset: Dataset) -> None:
+def _refuse_by_header(dataset: Dataset, identity: dict[str, str]) -> None:
+    """Rejection, with the identity so that its label line counts as found, if the header says it is not wanted."""
     sop_class = UID(identifier(dataset, "SOPClassUID"))
     if DICOMDIR in (dataset.file_meta.get("MediaStorageSOPClassUID"), sop_class):
-        raise Rejection(Reason.DICOMDIR)
+        raise Rejection(Reason.DICOMDIR, identity)
     if sop_class in NOT_IMAGES:
-        raise Rejection(Reason.NOT_AN_IMAGE_CLASS)
+        raise Rejection(Reason.NOT_AN_IMAGE_CLASS, identity)
     if not any(keyword in dataset for keyword in PIXEL_KEYWORDS):
         if sop_class and "Image" not in sop_class.name:
-            raise Rejection(Reason.NOT_AN_IMAGE_CLASS)
-        raise Rejection(Reason.NO_PIXEL_DATA)
+            raise Rejection(Reason.NOT_AN_IMAGE_CLASS, identity)
+        raise Rejection(Reason.NO_PIXEL_DATA, identity)
     if text(dataset, "BurnedInAnnotation") == "YES":
-        raise Rejection(Reason.BURNED_IN)
+        raise Rejection(Reason.BURNED_IN, identity)

@@ -15,7 +15,7 @@ from pydicom.uid import ExplicitVRBigEndian
 from silo_node.cohort.format import Values
 from silo_node.intake.candidate import Frame, Limits
 from silo_node.intake.dicom_transform import Layout, frame_count, grey_transform, spacing
-from silo_node.intake.dicom_values import integer, text
+from silo_node.intake.dicom_values import integer, line, text
 from silo_node.intake.display import GreyTransform, LookupTable, Window, compact, quantise, stretch, tabulated
 from silo_node.intake.reasons import Reason, Rejection
 
@@ -144,7 +144,7 @@ def _range_name(transform: GreyTransform, image_range: tuple[float, float] | Non
 
 
 def _units(dataset: Dataset) -> str | None:
-    return text(dataset, "RescaleType") or ("HU" if text(dataset, "Modality") == "CT" else None)
+    return line(dataset, "RescaleType") or ("HU" if text(dataset, "Modality") == "CT" else None)
 
 
 def _colour_frames(dataset: Dataset, decoded: Iterator[NDArray[Any]], layout: Layout, values: Values) -> Iterator[Frame]:

@@ -11,9 +11,8 @@ from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
 
+from silo_node.intake.attribute_privacy import LONGEST, one_line
 from silo_node.intake.labels import OLDEST
-
-LONGEST = 64
 
 
 def value(dataset: Dataset, keyword: str) -> Any:
@@ -29,9 +28,14 @@ def value(dataset: Dataset, keyword: str) -> Any:
 
 def text(dataset: Dataset, keyword: str) -> str | None:
     """The element as one clean line of at most 64 characters."""
+    whole = line(dataset, keyword)
+    return whole[:LONGEST] if whole else None
+
+
+def line(dataset: Dataset, keyword: str) -> str | None:
+    """The element as one clean line, whole."""
     found = value(dataset, keyword)
-    line = " ".join("".join(c if c.isprintable() else " " for c in str(found)).split()) if found is not None else ""
-    return line[:LONGEST] or None
+    return (one_line(str(found)) or None) if found is not None else None
 
 
 def identifier(dataset: Dataset, keyword: str) -> str:
@@ -100,7 +104,7 @@ def age(dataset: Dataset) -> int | None:
     """Whole years at the study: PatientAge, else study date minus birth date; everyone above 89 is 90."""
     years = _stated_age(text(dataset, "PatientAge") or "")
     if years is None:
-        born, seen = _day(text(dataset, "PatientBirthDate")), _day(text(dataset, "StudyDate"))
+        born, seen = day(dataset, "PatientBirthDate"), day(dataset, "StudyDate")
         if born is not None and seen is not None:
             years = seen.year - born.year - ((seen.month, seen.day) < (born.month, born.day))
     return min(years, OLDEST) if years is not None and 0 <= years <= 150 else None
@@ -122,8 +126,9 @@ def _stated_age(stated: str) -> int | None:
             return count // 365
 
 
-def _day(stated: str | None) -> date | None:
-    digits = (stated or "").replace(".", "")  # ACR-NEMA wrote 1993.08.22
+def day(dataset: Dataset, keyword: str) -> date | None:
+    """The element as a date."""
+    digits = (text(dataset, keyword) or "").replace(".", "")  # ACR-NEMA wrote 1993.08.22
     try:
         return date(int(digits[:4]), int(digits[4:6]), int(digits[6:8])) if len(digits) == 8 else None
     except ValueError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from protocol.errors import InputError, SourceError
 from silo_node.cohort import format as fmt
 from silo_node.cohort.card import data_card
 from silo_node.cohort.pixels import disk_error
-from silo_node.cohort.sealing import Rejection, publish, rejections_csv, seal, write_durably
+from silo_node.cohort.sealing import publish, rejections_csv, seal, write_durably
 from silo_node.cohort.writer import refuse_existing
 from silo_node.intake.curation import Curation
 from silo_node.intake.journal import Journal, fingerprint, locked
@@ -26,7 +26,7 @@ from silo_node.intake.messages import Answer, Context, Outcome, Task
 from silo_node.intake.pool import WORKER, Pool, usable_cores
 from silo_node.intake.preconditions import check_picture_keys, check_places
 from silo_node.intake.pseudonym import key_path, load_or_create_key
-from silo_node.intake.reasons import REASONS
+from silo_node.intake.report import lines_without_file, rejections
 
 SMALL = 200
 """Up to this many files one decoder process is quicker than starting several."""
@@ -76,13 +76,15 @@ def import_folder(
     """Import the DICOM, PNG, JPEG and TIFF files below `source` with the labels CSV into a new store.
 
     `values` is "display" (fractions 0..1 of the display range) or "modality" (HU for CT). `workers` decoder processes;
-    0 chooses. `on_progress(done, total)` counts files, `on_notice(sentence)` tells what a person should know meanwhile.
-    Killed at any time, the same call goes on where it was and ends with the same store.
+    0 chooses. `on_progress(done, total)` counts files, `on_notice(sentence)` tells what a person should know meanwhile
+    (a new key was made, an unfinished import goes on). Killed or interrupted at any time, the same call goes on where
+    it was and ends with the same store.
 
     Raises LabelsError, SourceError (also if no file became a sample), InputError (key), StoreExistsError, StoreError.
     """
     source, labels, store = Path(source), Path(labels), Path(store)
     settings = settings or Settings()
+    tell = on_notice or (lambda _: None)
     check_places(source, store)
     if values not in get_args(fmt.Values):
         raise InputError(f"The values of a store are {' or '.join(get_args(fmt.Values))}, not {values!r}.")
@@ -91,7 +93,7 @@ def import_folder(
     check_picture_keys(source, files, table)
     context = Context(
         source=os.fsencode(source.resolve()),
-        key=load_or_create_key(key_path(key)),
+        key=load_or_create_key(key_path(key), tell),
         values=values,
         decoded_bytes=settings.decoded_bytes,
         seconds=settings.seconds,
@@ -101,7 +103,7 @@ def import_folder(
     try:
         with locked(partial):
             with closing(Journal(partial, fingerprint(files, context))) as journal:
-                _tell(journal, len(files), on_notice or (lambda _: None))
+                _tell(journal, len(files), tell)
                 curation = Curation(journal.earlier)
                 with closing(_outcomes(files, len(journal.earlier), context, workers, settings)) as outcomes:
                     _take_in(outcomes, journal, curation, len(files), on_progress or (lambda _done, _total: None))
@@ -116,7 +118,7 @@ def import_folder(
         n_samples=manifest.n_samples,
         n_patients=manifest.n_patients,
         rejected=curation.rejected(),
-        labels_without_file=len(table.rows) - len(curation.rows),
+        labels_without_file=len(lines_without_file(files, curation, table)),
         store=store,
         report=store / fmt.REJECTIONS,
         card=store / fmt.CARD,
@@ -168,27 +170,20 @@ def _seal(
     files: Sequence[Found], journal: Journal, curation: Curation, context: Context, store: Path, partial: Path
 ) -> fmt.Manifest:
     """Complete the store in its partial folder. SourceError, with a report beside the store's place, if it is empty."""
-    rejections = list(_rejections(files, curation))
+    report_rows = list(rejections(files, curation, context.labels))
     if not curation.records:
         report = store.with_name(f"{store.name}.{fmt.REJECTIONS}")
-        write_durably(report, rejections_csv(rejections))
+        write_durably(report, rejections_csv(report_rows))
         shutil.rmtree(partial)
         raise SourceError(f"None of the {len(files)} files became a sample: there is no store. See {report} for why.")
     journal.pixels.flush(durably=True)
     card = data_card(curation.records, values=context.values, rejections=curation.rejected(), warnings=curation.warnings())
-    card |= {"n_files": len(files), "labels_without_file": len(context.labels.rows) - len(curation.rows)}
+    card |= {"n_files": len(files), "labels_without_file": len(lines_without_file(files, curation, context.labels))}
     return seal(
         journal.store,
         curation.records,
         journal.pixels.entry(),
         values=context.values,
         card=card,
-        rejections=rejections,
+        rejections=report_rows,
     )
-
-
-def _rejections(files: Sequence[Found], curation: Curation) -> Iterator[Rejection]:
-    for file, value in zip(files, curation.reasons, strict=True):
-        if value is not None:
-            reason = REASONS[value]
-            yield file.name, reason.value, f"{reason.sentence} {reason.hint}"

@@ -23,8 +23,8 @@ from silo_node.intake.messages import Context, Outcome
 from silo_node.intake.pseudonym import key_check
 
 JOURNAL = "journal.jsonl"
-PIPELINE = 1
-"""Raised whenever the same files would become other pixels: an unfinished import of an older one begins again."""
+PIPELINE = 2
+"""Raised whenever the same files would become other samples: an unfinished import of an older one begins again."""
 
 
 class Header(msgspec.Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""Label columns go into the store as they are, so none of them may carry an identifier."""
+"""Columns go into the store as they are, so none of them may carry an identifier."""
 
 from __future__ import annotations
 
@@ -35,14 +35,16 @@ def check_columns(header: Sequence[str], keys: Sequence[str], columns: Sequence[
         raise LabelsError(f"The labels have only {', '.join(keys)}: add at least one column with labels.")
 
 
-def check_values(rows: Sequence[LabelRow], columns: Sequence[str]) -> None:
-    """LabelsError if a label column looks like an identifier: a key's value, or a text that (nearly) nobody shares."""
+def check_values(rows: Sequence[LabelRow], columns: Sequence[str], attributes: Sequence[str]) -> None:
+    """LabelsError if a column looks like an identifier: a key's value, or a text that (nearly) nobody shares."""
     identifiers = {value for row in rows for key, value in row.keys.items() if key in KEYS and len(value) > 3}
     patients = len({row.keys.get("PatientID") for row in rows})
-    for name in columns:
-        values = [row.labels[name] for row in rows if name in row.labels]
+    cells: dict[str, list[str | None]] = {name: [row.labels.get(name) for row in rows] for name in columns}
+    cells |= {name: [getattr(row, name) for row in rows] for name in attributes}
+    for name, column in cells.items():
+        values = [value for value in column if value is not None]
         distinct = set(values)
-        leaked = next((row for row in rows if row.labels.get(name) in identifiers), None)
+        leaked = next((row for row, value in zip(rows, column, strict=True) if value in identifiers), None)
         if leaked is not None and len(distinct) > 2:
             raise LabelsError(
                 f"Line {leaked.line} of the labels: the column {name!r} holds the identifier of an image or a patient. "

@@ -29,20 +29,28 @@ class LabelRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LabelTable(msgspec.Struct, frozen=True):
-    """All lines, and where each key leads."""
+    """All lines, where each key leads, and which key columns the header has."""
 
     rows: list[LabelRow]
     index: dict[str, dict[str, int]]
     columns: list[str]
+    keys: list[str]
 
     def find(self, identity: dict[str, str]) -> int:
         """The row about a file with these identifiers (absent ones left out). Rejection NO_LABEL if there is none."""
+        number = self.lookup(identity)
+        if number is None:
+            raise Rejection(Reason.NO_LABEL)
+        return number
+
+    def lookup(self, identity: dict[str, str]) -> int | None:
+        """The same; None if there is none."""
         for key in KEYS:
             value = identity.get(key)
             number = self.index.get(key, {}).get(same_text(value)) if value else None
             if number is not None:
                 return number
-        raise Rejection(Reason.NO_LABEL)
+        return None
 
     def check(self, number: int, identity: dict[str, str]) -> LabelRow:
         """That row. Rejection MISMATCH if it contradicts the file, LABEL_EMPTY if it says nothing."""

@@ -13,6 +13,8 @@ from silo_node.intake.label_privacy import check_columns, check_values
 from silo_node.intake.label_table import KEYS, LabelRow, LabelTable, same_text
 
 ATTRIBUTES = ("fold", "sex", "age", "manufacturer", "model", "modality")
+TEXTS = ("fold", "manufacturer", "model", "modality")
+"""Attributes that are free text, and so could hold anything."""
 SEXES: dict[str, Literal["M", "F", "O"]] = {
     "m": "M",
     "male": "M",
@@ -49,8 +51,8 @@ def parse_labels(data: bytes) -> LabelTable:
         _file(row, rows, index)
     if not rows:
         raise LabelsError("The labels have a header but no line. Add one line for each image.")
-    check_values(rows, columns)
-    return LabelTable(rows, index, columns)
+    check_values(rows, columns, TEXTS)
+    return LabelTable(rows, index, columns, keys)
 
 
 def _decode(data: bytes) -> str:

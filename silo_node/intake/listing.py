@@ -28,6 +28,10 @@ def list_files(source: Path, skip: Path) -> tuple[Found, ...]:
     if not source.is_dir():
         raise SourceError(f"{source} is not a folder. Give the folder that holds the images.")
     root = source.resolve()
+    try:
+        os.scandir(root).close()
+    except OSError as error:
+        raise SourceError(f"{source} cannot be read ({error.strerror}). Check the folder's owner and mode.") from error
     found = sorted(_walk(root, root, skip.resolve()), key=lambda file: file.name)
     if not found:
         raise SourceError(f"{source} holds no files. Give the folder that holds the images.")
@@ -60,6 +64,8 @@ def _look(root: Path, path: Path) -> Found:
     reason = None
     if not inside:
         reason = Reason.OUTSIDE_SOURCE
+    elif link and stat.S_ISDIR(status.st_mode):
+        reason = Reason.LINKED_FOLDER
     elif not stat.S_ISREG(status.st_mode):
         reason = Reason.NOT_A_FILE
     elif any(part.startswith(".") for part in relative.parts):

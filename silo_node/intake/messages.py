@@ -10,6 +10,7 @@ from typing import TypeAlias
 import msgspec
 
 from silo_node.cohort.format import SampleRecord, Values
+from silo_node.intake.attribute_privacy import Attribute, Why
 from silo_node.intake.label_table import LabelTable
 
 READY = b"ready"
@@ -38,7 +39,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """What became of one file: a reason, or records whose pixels follow as one message of `size` bytes.
 
     `row` is the label row that was found; offsets of the records count from the first byte of those pixels.
-    `person` stands for the PatientID alone, whoever issued it.
+    `person` stands for the PatientID alone, whoever issued it. `withheld` says which attributes were left out, and why.
     """
 
     number: int
@@ -47,9 +48,12 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     instance: str | None = None
     person: str | None = None
     records: list[SampleRecord] = []
+    withheld: dict[Attribute, Why] = {}
     size: int = 0
     sha256: str = ""
 
 
+Match: TypeAlias = int
+"""Said before a file's pixels are decoded: the label row it belongs to, should the decoder not live to say more."""
 Answer: TypeAlias = tuple[Outcome, bytes | bytearray]
 """An outcome and the pixels of its records (none for a rejected file)."""

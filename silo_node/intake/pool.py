@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection, wait
 import msgspec
 
 from protocol.errors import SiloError
-from silo_node.intake.messages import ALIVE, READY, Answer, Outcome, Task
+from silo_node.intake.messages import ALIVE, READY, Answer, Match, Outcome, Task
 from silo_node.intake.reasons import Reason
 
 WORKER = "silo_node.intake.worker"
@@ -35,6 +35,8 @@ class Worker:
         self.connection, theirs = Pipe()
         self.pending: deque[Task] = deque()
         self.ready = False
+        self.row: int | None = None
+        """The label row of the first pending task, if the process got as far as finding it."""
         environment = os.environ | {
             "PYTHONPATH": os.pathsep.join(path or str(os.curdir) for path in sys.path),
             "OPENBLAS_NUM_THREADS": "1",
@@ -60,14 +62,22 @@ class Worker:
             return None
         if message == ALIVE:
             return None
-        outcome = msgspec.msgpack.decode(message, type=Outcome)
+        news = msgspec.msgpack.decode(message, type=Match | Outcome)
+        if isinstance(news, Match):
+            self.row = news
+            return None
+        outcome, self.row = news, None
         pixels = self.connection.recv_bytes() if outcome.size else b""
         self.pending.popleft()
         return outcome, pixels
 
+    def hang_up(self) -> None:
+        """Close the pipe, upon which the process ends as soon as it notices."""
+        self.connection.close()
+
     def stop(self) -> int:
         """End the process; returns its exit status (negative: the signal that killed it)."""
-        self.connection.close()
+        self.hang_up()
         try:
             return self.process.wait(timeout=1.0)
         except subprocess.TimeoutExpired:
@@ -93,6 +103,8 @@ class Pool:
         with ExitStack() as stack:
             for worker in self._workers:
                 stack.callback(worker.stop)
+            for worker in self._workers:  # all of them first, so that they end together and not one after the other
+                worker.hang_up()
 
     def run(self, tasks: Sequence[Task]) -> Iterator[Answer]:
         """The outcome of every task, in the order of `tasks`. SiloError if decoders cannot even start."""
@@ -154,7 +166,7 @@ class Pool:
             if status == -signal.SIGALRM or suspect.number in self._suspects:
                 worker.pending.popleft()
                 reason = Reason.TIMED_OUT if status == -signal.SIGALRM else Reason.DECODER_CRASHED
-                yield Outcome(number=suspect.number, reason=reason.value), b""
+                yield Outcome(number=suspect.number, row=worker.row, reason=reason.value), b""
             self._suspects.add(suspect.number)
             left = sorted([*worker.pending, *queue], key=lambda task: task.number)
             queue.clear()

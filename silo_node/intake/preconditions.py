@@ -31,9 +31,15 @@ def check_picture_keys(source: Path, files: Sequence[Found], table: LabelTable) 
             kinds.add(kind_of(opened.read(HEAD)))
     if kinds != {Kind.PICTURE}:
         return
-    missing = [key for key in ("file", "PatientID") if not any(key in row.keys for row in table.rows)]
+    missing = [key for key in ("file", "PatientID") if key not in table.keys]
     if missing:
         raise LabelsError(
             f"The folder holds pictures, which do not say whose they are. Add the column {' and '.join(missing)} to the "
             "labels: `file` is the path below the folder (a/b.png), `PatientID` tells which pictures are of one person."
         )
+    for key in ("file", "PatientID"):
+        if not any(key in row.keys for row in table.rows):
+            raise LabelsError(
+                f"Line {table.rows[0].line} of the labels: {key} is empty, as in every other line. The folder holds "
+                "pictures, which do not say whose they are: fill it in."
+            )

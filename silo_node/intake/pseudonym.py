@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 from protocol.errors import InputError
@@ -49,14 +50,19 @@ def key_path(chosen: Path | None) -> Path:
     return Path(platformdirs.user_data_dir("fedward")) / "pseudonym.key"
 
 
-def load_or_create_key(path: Path) -> bytes:
-    """The secret at `path`; made from the system's randomness (mode 0600) if there is none.
+def load_or_create_key(path: Path, on_notice: Callable[[str], None] = lambda _: None) -> bytes:
+    """The secret at `path`; made from the system's randomness (mode 0600), and said so, if there is none.
 
     InputError if others may read it or if it is not a key: a pseudonym under a known key is no pseudonym.
     """
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _create(path)
+        if _create(path):
+            on_notice(
+                f"A new pseudonym key was made: {path.absolute()}. Back it up apart from the store. If this hospital has "
+                "imported before, its patients now get other pseudonyms than then: to keep them, give the earlier file "
+                "with --key and import again."
+            )
     except FileExistsError:
         pass
     except OSError as error:
@@ -74,10 +80,10 @@ def load_or_create_key(path: Path) -> bytes:
     return secret
 
 
-def _create(path: Path) -> None:
-    """Write the key beside its place, then link it there: never half a key, never over another one."""
+def _create(path: Path) -> bool:
+    """Write the key beside its place, then link it there: never half a key, never over another one. False if it is there."""
     if path.exists():
-        return
+        return False
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
@@ -88,3 +94,4 @@ def _create(path: Path) -> None:
         os.link(draft, path)
     finally:
         draft.unlink()
+    return True

@@ -21,6 +21,11 @@ class Reason(StrEnum):
 
     HIDDEN = "hidden", "The file or its folder is hidden.", "Rename it if it is an image."
     NOT_A_FILE = "not_a_file", "It is a device, a pipe or a broken link.", "Copy the image itself into the folder."
+    LINKED_FOLDER = (
+        "linked_folder",
+        "It is a link to a folder, and such links are not followed.",
+        "Nothing to do: a folder below the source is read where it is.",
+    )
     OUTSIDE_SOURCE = "outside_source", "The link leads out of the folder.", "Copy the image itself into the folder."
     UNREADABLE = "unreadable", "The file could not be read from the disk.", "Check its permissions and the disk."
     EMPTY = "empty", "The file has no bytes.", "Export it again."
@@ -68,7 +73,7 @@ class Reason(StrEnum):
     NO_PATIENT = (
         "no_patient",
         "Neither the file nor its line of the labels CSV says whose image it is.",
-        "Add a PatientID column to the labels CSV.",
+        "Fill in PatientID in its line; add the column if there is none.",
     )
     DUPLICATE_INSTANCE = (
         "duplicate_instance",
@@ -80,14 +85,23 @@ class Reason(StrEnum):
         "Another file holds exactly the same pixels.",
         "Nothing to do, unless the two have different patients: then one is wrong.",
     )
+    LINE_WITHOUT_FILE = (
+        "line_without_file",
+        "No file that could be read belongs to this line.",
+        "Correct its identifier, or leave the line out; a file whose header is unreadable is listed by its own name.",
+    )
 
 
 REASONS = {reason.value: reason for reason in Reason}
 
 
 class Rejection(Exception):  # not an error: one of the ways a file's journey ends
-    """Raised while one file is looked at; never leaves the intake."""
+    """Raised while one file is looked at; never leaves the intake.
 
-    def __init__(self, reason: Reason) -> None:
+    `identity` is what the header said before it was refused, for finding the label line that is about it.
+    """
+
+    def __init__(self, reason: Reason, identity: dict[str, str] | None = None) -> None:
         super().__init__(reason.value)
         self.reason = reason
+        self.identity = identity or {}

@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection
 import msgspec
 
 from silo_node.intake.examination import examine
-from silo_node.intake.messages import ALIVE, READY, Context, Task
+from silo_node.intake.messages import ALIVE, READY, Context, Match, Task
 
 SPARE = 2 << 30
 """Bytes of address space beyond what the decoded image may need, for the libraries and their threads."""
@@ -43,9 +43,12 @@ def serve(connection: Connection, context: Context, tasks: list[Task]) -> None:
             told = time.monotonic()
             connection.send_bytes(ALIVE)
 
+    def matched(row: Match) -> None:
+        connection.send_bytes(msgspec.msgpack.encode(row))
+
     for task in tasks:
         told = time.monotonic()
-        outcome, pixels = examine(context, task, frame_begins)
+        outcome, pixels = examine(context, task, frame_begins, matched)
         signal.setitimer(signal.ITIMER_REAL, 0)
         connection.send_bytes(msgspec.msgpack.encode(outcome))
         if outcome.size:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import pickle
 from pathlib import Path
@@ -16,7 +18,7 @@ from hypothesis.extra import numpy as arrays
 from protocol.errors import StoreCorruptError, StoreError, StoreExistsError, StoreVersionError
 from silo_node.cohort import CohortStore, StoreWriter
 from silo_node.cohort.format import ALIGNMENT, DATA_FILES, Manifest
-from silo_node.cohort.sealing import manifest_digest
+from silo_node.cohort.sealing import manifest_digest, rejections_csv
 
 
 def small_store(path: Path, n: int = 5) -> CohortStore:
@@ -217,3 +219,29 @@ def test_the_card_warns_of_patients_in_several_folds(tmp_path) -> None:
         for fold in ("train", "test"):
             writer.add(np.zeros((1, 2, 2), np.uint8), patient="p", fold=fold)
         assert "more than one fold" in writer.finish().card["warnings"][0]
+
+
+NAMES = [
+    "=cmd.png",
+    "+1.png",
+    "-1.png",
+    "@SUM(A1).png",
+    " =1.png",
+    "\t=1.png",
+    "\r1",
+    "'quoted.png",
+    "＝1",
+    "a;=1.png",
+    'a";=1',
+    "a.png",
+]
+
+
+def test_no_cell_of_the_rejections_is_a_formula_and_names_can_be_had_back() -> None:
+    text = rejections_csv([(name, "empty", "Export it again.") for name in NAMES]).decode()
+    for delimiter in ",;":
+        cells = [row[0] for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)][1:]
+        assert not [cell for cell in cells if cell.lstrip()[:1] in tuple("=+-@＝")]
+    rows = list(csv.reader(io.StringIO(text, newline="")))[1:]
+    assert [row[0].removeprefix("'") for row in rows] == NAMES
+    assert [row[0] for row in rows if row[0].startswith("'")] == [f"'{name}" for name in NAMES[:9]]

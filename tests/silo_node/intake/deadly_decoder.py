@@ -12,19 +12,24 @@ from silo_node.intake.examination import examine
 from silo_node.intake.messages import Context, Task
 
 
-def treacherous(context: Context, task: Task, on_step):
+def treacherous(context: Context, task: Task, on_step, on_match):
     name = Path(os.fsdecode(task.name)).stem
-    if name.startswith("segfault"):
-        os.kill(os.getpid(), signal.SIGSEGV)
-    if name.startswith("hang"):
-        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
-        on_step()
-        while True:
-            sum(range(10**6))
+
+    def after_match(row: int) -> None:
+        """The header is read and the label found: from here on it is the pixels' fault."""
+        on_match(row)
+        if name.startswith("segfault"):
+            os.kill(os.getpid(), signal.SIGSEGV)
+        if name.startswith("hang"):
+            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+            on_step()
+            while True:
+                sum(range(10**6))
+
     if name.startswith("once") and not (marker := Path(os.fsdecode(context.source)).parent / "died").exists():
         marker.touch()
         os.kill(os.getpid(), signal.SIGKILL)
-    return examine(context, task, on_step)
+    return examine(context, task, on_step, after_match)
 
 
 worker.examine = treacherous

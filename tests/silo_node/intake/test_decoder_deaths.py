@@ -32,6 +32,7 @@ def test_the_file_that_killed_its_decoder_is_blamed(tmp_path, workers) -> None:
     summary, reasons = import_with(tmp_path, {7: "segfault", 8: "segfault", 39: "segfault"}, workers)
     assert set(reasons) == {"segfault00007.dcm", "segfault00008.dcm", "segfault00039.dcm"}
     assert summary.rejected == {"decoder_crashed": 3}
+    assert summary.labels_without_file == 0
     assert summary.n_samples == N - 3
 
 

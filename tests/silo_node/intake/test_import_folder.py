@@ -69,6 +69,8 @@ def test_every_kind_of_file_gets_its_reason(tmp_path) -> None:
     (source / "link.dcm").symlink_to(tmp_path / "elsewhere.dcm")
     (source / "loop.dcm").symlink_to(source / "loop.dcm")
     os.mkfifo(source / "pipe")
+    (source / "folder").mkdir()
+    (source / "same_folder").symlink_to(source / "folder")
     rows: list[dict[str, object]] = [
         {"SOPInstanceUID": uid, "PatientID": "", "y": "1"} for uid in (uids["a.dcm"], uids["b.dcm"], twin, nobody)
     ]
@@ -84,11 +86,13 @@ def test_every_kind_of_file_gets_its_reason(tmp_path) -> None:
         "blank_label.dcm": "label_empty",
         "empty.dcm": "empty",
         "export.zip": "archive",
+        "line 8 of the labels": "line_without_file",
         "link.dcm": "outside_source",
         "loop.dcm": "not_a_file",
         "nobody.dcm": "no_patient",
         "notes.txt": "not_an_image",
         "pipe": "not_a_file",
+        "same_folder": "linked_folder",
         "stranger.dcm": "identifier_mismatch",
         "truncated.dcm": "decode_failed",
         "unlabelled.dcm": "no_label",
@@ -221,3 +225,152 @@ def test_odd_file_names_are_imported_and_reported(tmp_path) -> None:
     summary = run(source, labels, tmp_path)
     assert summary.n_samples == 2
     assert list(reasons_of(summary).values()) == ["not_an_image"]
+
+
+SECRETS = {
+    "SpecificCharacterSet": "ISO_IR 192",
+    "PatientID": "SECRETPID7",
+    "PatientName": "Müller^Änne",
+    "PatientBirthDate": "19500823",
+    "AccessionNumber": "ACC-4711",
+    "ReferringPhysicianName": "Schmidt^Erika^^Dr.",
+}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "M SECRETPID7",
+        "M secret-pid 7",
+        "M2 (ANNE)",
+        "Mueller's scanner",
+        "room 12, 23.08.1950",
+        "1950-08-23",
+        "acc4711",
+        "Acme Ltd; Dr. Erika Schmidt",
+        "scanner of 'private-file.dcm'",
+        "x" * 60 + " SECRETPID7",
+    ],
+)
+@pytest.mark.parametrize("place", ["header", "labels"])
+@pytest.mark.filterwarnings("ignore:The value length")
+def test_a_maker_or_model_that_names_the_patient_is_left_out(tmp_path, text, place) -> None:
+    header = {"Manufacturer": text, "ManufacturerModelName": text} if place == "header" else {}
+    save(dataset(**SECRETS, **header), tmp_path / "source" / "private-file.dcm")
+    row: dict[str, object] = {"PatientID": "SECRETPID7", "y": 1}
+    if place == "labels":
+        row |= {"manufacturer": text, "model": text}
+    summary = run(tmp_path / "source", write_labels(tmp_path / "labels.csv", [row]), tmp_path)
+    store = CohortStore.open(summary.store)
+    assert (store.samples[0].manufacturer, store.samples[0].model) == (None, None)
+    assert (store.card["manufacturer"], store.card["model"]) == ({"missing": 1}, {"missing": 1})
+    said = [warning for warning in store.card["warnings"] if "holds an identifier" in warning]
+    assert [warning.split(" text")[0] for warning in said] == ["1 image: the manufacturer", "1 image: the model"]
+    for file in summary.store.iterdir():
+        assert text.encode() not in file.read_bytes()
+
+
+def test_a_resumed_import_still_says_what_was_left_out(tmp_path) -> None:
+    class Killed(BaseException):
+        pass
+
+    def kill(*_: int) -> None:
+        raise Killed
+
+    save(dataset(**SECRETS, Manufacturer="SECRETPID7"), tmp_path / "source" / "a.dcm")
+    labels = write_labels(tmp_path / "labels.csv", [{"PatientID": "SECRETPID7", "y": 1}])
+    with pytest.raises(Killed):
+        run(tmp_path / "source", labels, tmp_path, on_progress=kill)
+    summary = run(tmp_path / "source", labels, tmp_path)
+    assert summary.resumed == 1
+    assert any("holds an identifier" in warning for warning in CohortStore.open(summary.store).card["warnings"])
+
+
+def test_names_of_makers_stay_and_are_short_printable_lines(tmp_path) -> None:
+    maker = "Köhler & Söhne\x1b[2J\u202e " + "y" * 80
+    save(dataset(**SECRETS | {"PatientName": "Ge^Li"}), tmp_path / "source" / "a.dcm")
+    row = {"PatientID": "SECRETPID7", "y": 1, "manufacturer": maker, "model": "GE Optima 660"}
+    store = CohortStore.open(run(tmp_path / "source", write_labels(tmp_path / "labels.csv", [row]), tmp_path).store)
+    assert store.samples[0].manufacturer == ("Köhler & Söhne [2J " + "y" * 80)[:64]
+    assert store.samples[0].model == "GE Optima 660"
+
+
+@pytest.mark.parametrize(
+    ("modality", "kept"), [("MR", "MR"), ("MRT images", None), ("ct", None), ("A" * 17, None), ("SECRETPID7", None)]
+)
+@pytest.mark.filterwarnings("ignore:Invalid value", "ignore:The value length")
+def test_a_modality_is_a_code_or_missing(tmp_path, modality, kept) -> None:
+    save(dataset(**SECRETS, Modality=modality), tmp_path / "source" / "a.dcm")
+    labels = write_labels(tmp_path / "labels.csv", [{"PatientID": "SECRETPID7", "y": 1}])
+    store = CohortStore.open(run(tmp_path / "source", labels, tmp_path).store)
+    assert store.samples[0].modality == kept
+    assert store.card["modality"] == {kept or "missing": 1}
+    assert any("the modality" in warning for warning in store.card["warnings"]) == (kept is None)
+
+
+def test_units_that_name_the_patient_are_left_out(tmp_path) -> None:
+    save(dataset(**SECRETS, RescaleType="SECRETPID7"), tmp_path / "source" / "a.dcm")
+    labels = write_labels(tmp_path / "labels.csv", [{"PatientID": "SECRETPID7", "y": 1}])
+    store = CohortStore.open(run(tmp_path / "source", labels, tmp_path, values="modality").store)
+    assert store.card["units"] == {"missing": 1}
+
+
+def test_only_lines_whose_file_was_not_found_are_counted_and_they_are_listed(tmp_path) -> None:
+    source = tmp_path / "source"
+    save(dataset(np.full((4, 4), 1, np.uint8), SOPInstanceUID="1.2.1", BurnedInAnnotation="YES"), source / "text.dcm")
+    save(dataset(np.full((4, 4), 2, np.uint8), SOPInstanceUID="1.2.2"), source / "good.dcm")
+    (source / "empty.dcm").touch()
+    (source / ".hidden.dcm").write_bytes(b"x")
+    (source / "notes.txt").write_text("not an image")
+    rows: list[dict[str, object]] = [
+        {"SOPInstanceUID": "1.2.1", "file": "", "y": 1},
+        {"SOPInstanceUID": "1.2.2", "file": "", "y": 1},
+        {"SOPInstanceUID": "1.2.3", "file": "empty.dcm", "y": 1},
+        {"SOPInstanceUID": "", "file": ".hidden.dcm", "y": 1},
+        {"SOPInstanceUID": "", "file": "notes.txt", "y": 1},
+        {"SOPInstanceUID": "", "file": "absent.dcm", "y": 1},
+        {"SOPInstanceUID": "1.2.9", "file": "good.dcm", "y": 1},
+    ]
+    summary = run(source, write_labels(tmp_path / "labels.csv", rows), tmp_path)
+    assert summary.n_samples == 1
+    assert summary.labels_without_file == CohortStore.open(summary.store).card["labels_without_file"] == 2
+    listed = [where for where, reason in reasons_of(summary).items() if reason == "line_without_file"]
+    assert listed == ["line 7 of the labels", "line 8 of the labels"]
+    assert "line_without_file" not in summary.rejected
+
+
+def test_an_empty_patient_number_is_said_with_its_line(tmp_path) -> None:
+    (tmp_path / "source").mkdir()
+    rows: list[dict[str, object]] = []
+    for i in range(2):
+        Image.fromarray(np.full((4, 5), i, np.uint8)).save(tmp_path / "source" / f"{i}.png")
+        rows.append({"file": f"{i}.png", "PatientID": "P" if i else "", "y": 1})
+    summary = run(tmp_path / "source", write_labels(tmp_path / "labels.csv", rows), tmp_path)
+    with summary.report.open() as file:
+        assert next(csv.DictReader(file))["what_to_do"] == "Line 2 of the labels: PatientID is empty. Fill it in."
+    rows[1]["PatientID"] = ""
+    with pytest.raises(LabelsError, match="Line 2 of the labels: PatientID is empty"):
+        import_folder(
+            tmp_path / "source", write_labels(tmp_path / "labels.csv", rows), tmp_path / "t", key=ensure_key(tmp_path / "key")
+        )
+
+
+def test_a_new_key_is_announced_once(tmp_path) -> None:
+    source, labels = cohort(tmp_path, 2)
+    for store, announced in (("a", 1), ("b", 0)):
+        notices: list[str] = []
+        import_folder(source, labels, tmp_path / store, key=tmp_path / "new.key", on_notice=notices.append)
+        assert len(notices) == announced
+        for words in (str(tmp_path / "new.key"), "Back it up apart from the store", "other pseudonyms"):
+            assert all(words in notice for notice in notices)
+
+
+def test_a_source_that_cannot_be_read_is_said_so(tmp_path, monkeypatch) -> None:
+    source, labels = cohort(tmp_path, 2)
+
+    def refuse(_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(SourceError, match="cannot be read"):
+        run(source, labels, tmp_path)

@@ -54,6 +54,30 @@ def killed_after(files: int):
     return on_progress
 
 
+def test_an_interrupt_stops_the_decoders_and_keeps_what_is_done(folder, monkeypatch) -> None:
+    undisturbed = run(folder, "undisturbed").digest
+    started: list[subprocess.Popen] = []
+    popen = subprocess.Popen
+
+    def remembered(*arguments, **options) -> subprocess.Popen:
+        started.append(popen(*arguments, **options))
+        return started[-1]
+
+    def interrupt(done: int, total: int) -> None:
+        if done == 150:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(subprocess, "Popen", remembered)
+    with pytest.raises(KeyboardInterrupt):
+        import_folder(
+            folder / "source", folder / "labels.csv", folder / "store", key=folder / "key", workers=2, on_progress=interrupt
+        )
+    assert [process.poll() is None for process in started] == [False, False]
+    assert not (folder / "store").exists()
+    summary = run(folder)
+    assert (summary.digest, summary.resumed) == (undisturbed, 150)
+
+
 def test_sigkill_at_several_instants_changes_nothing(folder) -> None:
     undisturbed = run(folder, "undisturbed").digest
     progress = folder / "store.partial" / "journal.jsonl"

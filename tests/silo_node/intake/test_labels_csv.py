@@ -131,6 +131,15 @@ def test_a_column_of_identifiers_is_refused() -> None:
         parse_labels(b"PatientID,y\nMRN-1,MRN-1\nMRN-2,MRN-2\nMRN-3,MRN-3\n")
 
 
+@pytest.mark.parametrize("name", ["fold", "manufacturer", "model", "modality"])
+def test_an_attribute_that_tells_everyone_apart_is_refused(name) -> None:
+    people = "".join(f"P{i},{i % 2},person {i}\n" for i in range(40))
+    with pytest.raises(LabelsError, match=f"{name!r}.*different values"):
+        parse_labels(f"PatientID,y,{name}\n{people}".encode())
+    with pytest.raises(LabelsError, match=r"Line 2.*identifier"):
+        parse_labels(f"PatientID,y,{name}\nMRN-1,1,MRN-1\nMRN-2,0,MRN-2\nMRN-3,1,MRN-3\n".encode())
+
+
 def test_measurements_and_classes_are_welcome() -> None:
     assert parse_labels(lines([f"{i / 7:.3f}" for i in range(40)]))
     assert parse_labels(lines([f"class {i % 20}" for i in range(400)]))
