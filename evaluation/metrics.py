@@ -14,6 +14,7 @@ from evaluation.intervals import logit_interval, score_interval
 from protocol.errors import EvaluationError
 
 Status = Literal["ok", "wide", "suppressed", "not_estimable"]
+Why = Literal["too_few_images", "one_patient", "took_no_part", "no_score", "no_site"]
 
 SHOWN_FROM = 10  # cases of each class: below, no AUROC is given
 WIDE_BELOW = 100  # cases of each class: below, the interval is called wide
@@ -27,7 +28,8 @@ class Estimate:
     """A figure between 0 and 1 with its 95% interval.
 
     `n_band` bands the smaller of the two class counts it rests on; `binning_bound` is the most that binning can have
-    moved `value` (None where rows were used). `value`, `lo`, `hi` are None where status is suppressed or not_estimable.
+    moved `value` (None where rows were used). `value`, `lo`, `hi` are None where status is suppressed or not_estimable; `why`
+    says what is missing then.
     """
 
     value: float | None
@@ -37,9 +39,10 @@ class Estimate:
     n_band: str
     binning_bound: float | None
     status: Status
+    why: Why | None = None
 
     def to_json(self) -> dict[str, float | str | None]:
-        """JSON object: `value`, `lo`, `hi` always (null if not estimable), `binning_bound` only where it applies."""
+        """JSON object: `value`, `lo`, `hi` always (null if not estimable), `binning_bound` and `why` only where they apply."""
         numbers = {"value": self.value, "lo": self.lo, "hi": self.hi}
         fields: dict[str, float | str | None] = {
             name: None if number is None else round(number, _DECIMALS) for name, number in numbers.items()
@@ -47,7 +50,8 @@ class Estimate:
         fields |= {"method": self.method, "n_band": self.n_band}
         if self.binning_bound is not None:
             fields["binning_bound"] = round(self.binning_bound, _DECIMALS)
-        return fields | {"status": self.status}
+        fields["status"] = self.status
+        return fields if self.why is None else fields | {"why": self.why}
 
 
 def auroc_estimate(
@@ -71,7 +75,8 @@ def auroc_estimate(
     if (value is None) != (variance is None):
         raise EvaluationError("an AUROC and its variance come together or not at all.")
     if value is None or variance is None or smaller < SHOWN_FROM:
-        return Estimate(None, None, None, basis, n_band(smaller), None, "not_estimable")
+        why: Why = "too_few_images" if smaller < SHOWN_FROM else "one_patient"
+        return Estimate(None, None, None, basis, n_band(smaller), None, "not_estimable", why)
     if not (0.0 <= value <= 1.0 and 0.0 <= variance < np.inf):
         raise EvaluationError(f"AUROC {value} with variance {variance} is not possible.")
     if near_the_edge(value, variance, smaller):

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from evaluation.report.absence import never_trained
 from evaluation.report.check import check
 from evaluation.report.inputs import RunSummary
 from evaluation.report.outcome import outcome
@@ -24,8 +25,10 @@ def build_report(summary: RunSummary) -> dict[str, Any]:
     check(summary)
     class_names, scored_names = _class_names(summary)
     ordered = sorted(summary.sites, key=lambda site: site.id)
-    sites = [site_entry(site, class_names, scored_names) for site in ordered]
     rounds = [round_entry(one) for one in sorted(summary.rounds, key=lambda one: (one.round, one.attempt))]
+    absent = never_trained(rounds, [site.id for site in ordered])
+    sites = [site_entry(site, class_names, scored_names, absent) for site in ordered]
+    whole = outcome(rounds, sites)
     model = _plain("model", summary.model)
     report = {
         "schema_version": SCHEMA_VERSION,
@@ -33,11 +36,13 @@ def build_report(summary: RunSummary) -> dict[str, Any]:
         "title": summary.title,
         "generated_at": summary.generated_at,
         "intended_use": summary.intended_use,
-        "outcome": outcome(rounds, sites),
+        "outcome": whole,
         "model": model,
         "plan": {"digest": summary.plan_digest, "content": _plain("plan", summary.plan)},
         "cohort": {
             "n_sites": len(sites),
+            "n_sites_described": sum(bool(site["store_digest"]) for site in sites),
+            "n_sites_trained": len(whole["aggregated_sites"]),
             **{key: sum(site[key] for site in sites) for key in ("n_patients", "n_train", "n_validation", "n_test")},
             "class_names": class_names,
         },

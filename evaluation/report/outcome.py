@@ -2,43 +2,95 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from evaluation.report.absence import as_clause, never_trained
+
 _VERDICTS = ("better", "worse", "no_clear_difference", "not_estimable")
+_ORDINALS = ("A", "A second", "A third", "A fourth", "A fifth", "A sixth", "A seventh", "An eighth", "A ninth", "A tenth")
+_MOST_REASONS = 3  # in the sentence; beyond, the page's section on rounds has them
 
 
 def outcome(rounds: Sequence[dict[str, Any]], sites: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """report.json's `outcome`: `sentence`, and the site ids behind each of its counts."""
+    """report.json's `outcome`: `sentence`, and the site ids behind each of its counts.
+
+    If any hospital was compared, each stands in one of `versus_alone`: `not_estimable` holds those without a comparison too.
+    """
     took_part = sorted({site for one in rounds for site in one["aggregated"]})
     n_rounds = len({one["round"] for one in rounds if one["aggregated"]})
-    compared = [site for site in sites if site["versus_alone"]]
-    verdicts = {
-        verdict: [site["id"] for site in compared if site["versus_alone"]["federated"]["verdict"] == verdict]
-        for verdict in _VERDICTS
-    }
+    absent = never_trained(rounds, [site["id"] for site in sites])
+    compared = any(site["versus_alone"] for site in sites)
+    verdicts: dict[str, list[str]] = {name: [] for name in _VERDICTS}
+    for site in sites if compared else ():
+        verdicts[site["versus_alone"]["federated"]["verdict"] if site["versus_alone"] else "not_estimable"].append(site["id"])
     together = "one model together" if len(took_part) > 1 else "a model"
     trained = f"{_count(len(took_part), 'hospital')} trained {together} in {_count(n_rounds, 'round')}."
-    sentence = f"{trained} {_comparison(verdicts) if compared else _NOT_COMPARED}"
-    return {"sentence": sentence, "aggregated_sites": took_part, "n_rounds": n_rounds, "versus_alone": verdicts}
+    left = {
+        site["id"]: _missing(site) for site in sites if site["id"] in verdicts["not_estimable"] and site["id"] not in absent
+    }
+    parts = [trained, _absence(absent, len(took_part)), _comparison(verdicts) if compared else _NOT_COMPARED, _left(left)]
+    return {
+        "sentence": " ".join(part for part in parts if part),
+        "aggregated_sites": took_part,
+        "never_trained": absent,
+        "n_rounds": n_rounds,
+        "versus_alone": verdicts,
+    }
 
 
 _NOT_COMPARED = "It was not compared with models that hospitals trained alone."
 
 
-def _comparison(verdicts: dict[str, list[str]]) -> str:
-    better, worse, unclear, unknown = (len(verdicts[name]) for name in _VERDICTS)
+def _absence(absent: Mapping[str, str], n_trained: int) -> str:
+    """Names every hospital that never trained; with reasons, unless there are many."""
+    if not absent:
+        return ""
+    if len(absent) == 1:
+        ((site, reason),) = absent.items()
+        nth = _ORDINALS[n_trained] if n_trained < len(_ORDINALS) else "Another"
+        return f"{nth} hospital, {site}, never took part: {as_clause(reason)}."
+    named = (f"{site} ({as_clause(reason)})" if len(absent) <= _MOST_REASONS else site for site, reason in absent.items())
+    return f"{len(absent)} more hospitals never took part: {', '.join(named)}."
+
+
+def _comparison(verdicts: Mapping[str, Sequence[str]]) -> str:
+    better, worse, unclear, _ = (len(verdicts[name]) for name in _VERDICTS)
     enough = better + worse + unclear
     if enough == 0:
-        return "No hospital has enough test images to say whether it ranks patients better than that hospital's own model."
+        return "At no hospital can be said whether it ranks test images better than that hospital's own model."
     among = f"the {enough} hospitals" if enough > 1 else "the one hospital"
-    parts = [f"At {better} of {among} with enough test images it ranks patients better than that hospital's own model"]
+    parts = [f"At {better} of {among} that can be compared it ranks test images better than that hospital's own model"]
     if unclear:
         parts.append(f"at {unclear} the difference is not clear")
     if worse:
         parts.append(f"at {worse} it ranks them worse")
-    left = f" {_count(unknown, 'hospital')} {'has' if unknown == 1 else 'have'} too few test images to tell." if unknown else ""
-    return "; ".join(parts) + "." + left
+    return "; ".join(parts) + "."
+
+
+_LEFT = {
+    "too_few_images": (" has too few test images to tell.", " have too few test images to tell."),
+    "one_patient": (
+        " has test images of one patient only in a class, so nothing can be said.",
+        " have test images of one patient only in a class, so nothing can be said.",
+    ),
+    "": (
+        " could not be compared: a score or its own model is missing.",
+        " could not be compared: scores or own models are missing.",
+    ),
+}
+
+
+def _missing(site: dict[str, Any]) -> str:
+    """Why a hospital that trained has no verdict: a key of _LEFT."""
+    models = [site["auroc"], site["alone"]]
+    whys = [one.get("why") for one in models if one and one["value"] is None]
+    return next((why for why in whys if why in _LEFT), "")
+
+
+def _left(whys: Mapping[str, str]) -> str:
+    counts = {why: list(whys.values()).count(why) for why in _LEFT}
+    return " ".join(_count(n, "hospital") + _LEFT[why][n > 1] for why, n in counts.items() if n)
 
 
 def _count(n: int, noun: str) -> str:

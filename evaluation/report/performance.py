@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from evaluation.federated import pooled, pooled_by_class, site_auroc, stratified, worst_site
 from evaluation.heterogeneity import spread
 from evaluation.report.inputs import SiteSummary
 from evaluation.report.sites import NOT_SCORED
+from protocol.messages import Scores
 
 
 def performance(sites: Sequence[SiteSummary], scored_names: Sequence[str]) -> dict[str, Any]:
@@ -29,7 +31,7 @@ def performance(sites: Sequence[SiteSummary], scored_names: Sequence[str]) -> di
             "classes": named if len(named) > 1 else [],
         },
         "stratified": {
-            "auroc": stratified(everyone).estimate().to_json(),
+            "auroc": _within(everyone),
             "n_sites": sum(one.estimable for one in measured),
         },
         "worst_site": worst and {"id": worst[0], "auroc": worst[1].estimate().to_json()},
@@ -41,3 +43,8 @@ def performance(sites: Sequence[SiteSummary], scored_names: Sequence[str]) -> di
             "n_sites": between.n_sites,
         },
     }
+
+
+def _within(sites: Sequence[Scores]) -> dict[str, Any]:
+    found = stratified(sites).estimate()
+    return (found if found.value is not None else replace(found, why="no_site")).to_json()

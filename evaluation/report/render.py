@@ -12,9 +12,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
 from markupsafe import Markup
 
 from evaluation.comparison import PAIRED
+from evaluation.report.absence import as_clause
 from evaluation.report.build import SCHEMA_VERSION
 from evaluation.report.figures.curves import auroc_curves, loss_curves
 from evaluation.report.figures.forest import forest
+from evaluation.report.missing import missing
 from protocol.errors import EvaluationError
 
 _HERE = Path(__file__).parent
@@ -37,7 +39,7 @@ VERDICTS = {
     "better": "better than alone",
     "worse": "worse than alone",
     "no_clear_difference": "no clear difference",
-    "not_estimable": "too few test images",
+    "not_estimable": "not compared",
 }
 
 
@@ -147,4 +149,6 @@ _FILTERS = {
     "thousands": _thousands,
     "pretty": _pretty,
     "verdict": VERDICTS.__getitem__,
+    "missing": missing,
+    "clause": as_clause,
 }

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from evaluation.comparison import compare_scores
@@ -11,15 +12,21 @@ from evaluation.metrics import Estimate
 from evaluation.report.inputs import SiteSummary
 from protocol.messages import Scores
 
-NOT_SCORED = Estimate(None, None, None, "not scored", "<10", None, "not_estimable")
+NOT_SCORED = Estimate(None, None, None, "not scored", "<10", None, "not_estimable", "no_score")
 
 
-def site_entry(site: SiteSummary, class_names: Sequence[str], scored_names: Sequence[str]) -> dict[str, Any]:
-    """report.json's `sites[i]`; `alone`, `personalised` and `versus_alone` are null where the plan did not ask."""
-    federated = _optional(site.federated) or NOT_SCORED
+def site_entry(
+    site: SiteSummary, class_names: Sequence[str], scored_names: Sequence[str], absent: Mapping[str, str]
+) -> dict[str, Any]:
+    """report.json's `sites[i]`; `alone`, `personalised` and `versus_alone` are null where there is no such model.
+
+    `absent` says why for each site that never trained.
+    """
+    federated = _optional(site.federated) or _not_scored(site, absent)
     alone, personalised = _optional(site.alone), _optional(site.personalised)
     return {
         "id": site.id,
+        "never_trained": absent.get(site.id),
         "n_patients": site.n_patients,
         "n_train": site.n_train,
         "n_validation": site.n_validation,
@@ -43,6 +50,12 @@ def by_class(scores: Scores | None, scored_names: Sequence[str]) -> list[dict[st
         return []
     estimates = [class_auroc(one).estimate().to_json() for one in scores.classes]
     return [{"name": name, "auroc": one} for name, one in zip(scored_names, estimates, strict=True)]
+
+
+def _not_scored(site: SiteSummary, absent: Mapping[str, str]) -> Estimate:
+    if site.id in absent:
+        return replace(NOT_SCORED, why="took_no_part")
+    return replace(NOT_SCORED, why="too_few_images") if site.n_test == 0 and site.store_digest else NOT_SCORED
 
 
 def _optional(scores: Scores | None) -> Estimate | None:

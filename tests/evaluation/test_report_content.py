@@ -71,7 +71,7 @@ def test_outcome_counts_every_hospital():
         "not_estimable": ["st-elsewhere"],
     }
     assert outcome["sentence"] == (
-        "4 hospitals trained one model together in 2 rounds. At 2 of the 3 hospitals with enough test images it ranks patients "
+        "4 hospitals trained one model together in 2 rounds. At 2 of the 3 hospitals that can be compared it ranks test images "
         "better than that hospital's own model; at 1 the difference is not clear. 1 hospital has too few test images to tell."
     )
 
@@ -105,6 +105,68 @@ def test_a_site_that_never_answered_is_kept():
     assert report["cohort"]["n_sites"] == 4
     assert report["sites"][2]["class_counts_train"] == {}
     assert "not recorded" in render_html(report)
+
+
+NO_LABEL = "CohortError: no patient of this cohort has the label 'finding'; see data.label."
+
+
+def without_a_third(*, described: bool = False) -> RunSummary:
+    """Three hospitals; c failed in every round: it never described its cohort, or could not train and was not scored."""
+    summary = make_summary({"a": 260, "b": 110, "c": 60}, n_rounds=3)
+    nothing = {"n_patients": 0, "n_train": 0, "n_validation": 0, "n_test": 0, "class_counts_train": (), "store_digest": ""}
+    summary = with_site(summary, 2, federated=None, alone=None, personalised=None, **({} if described else nothing))
+    for index, one in enumerate(summary.rounds):
+        kept = {
+            name: {site: value for site, value in getattr(one, name).items() if site != "c"}
+            for name in ("train_loss", "validation")
+        }
+        summary = with_round(summary, index, trained=("a", "b"), aggregated=("a", "b"), failures={"c": NO_LABEL}, **kept)
+    return summary
+
+
+def test_a_hospital_that_failed_in_every_round_is_named_with_its_reason():
+    report = build_report(without_a_third())
+    assert report["outcome"]["sentence"].startswith(
+        "2 hospitals trained one model together in 3 rounds. A third hospital, c, never took part: no patient of this cohort "
+        "has the label 'finding'; see data.label. At "
+    )
+    assert report["outcome"]["never_trained"] == {"c": NO_LABEL}
+    assert report["outcome"]["versus_alone"]["not_estimable"] == ["c"]
+    assert "too few test images" not in report["outcome"]["sentence"]
+    counts = {key: report["cohort"][key] for key in ("n_sites", "n_sites_described", "n_sites_trained")}
+    assert counts == {"n_sites": 3, "n_sites_described": 2, "n_sites_trained": 2}
+    site = report["sites"][2]
+    assert (site["never_trained"], site["auroc"]["why"]) == (NO_LABEL, "took_no_part")
+    assert report["sites"][0]["never_trained"] is None
+
+
+def test_a_hospital_that_described_its_cohort_but_never_trained_is_counted_apart():
+    report = build_report(without_a_third(described=True))
+    assert "A third hospital, c, never took part" in report["outcome"]["sentence"]
+    assert report["cohort"]["n_sites_described"] == 3
+    assert report["cohort"]["n_sites_trained"] == 2
+
+
+def test_many_absent_hospitals_are_all_named():
+    summary = make_summary(dict.fromkeys("abcdef", 40), n_rounds=1)
+    few = with_round(summary, 0, trained=("a",), aggregated=("a",), failures=dict.fromkeys("bcdef", "unreachable: gone"))
+    assert "5 more hospitals never took part: b, c, d, e, f." in build_report(few)["outcome"]["sentence"]
+    some = with_round(summary, 0, trained=tuple("abcd"), aggregated=tuple("abcd"), failures={"e": "unreachable: gone."})
+    assert "e (unreachable: gone), f (no reason was recorded)." in build_report(some)["outcome"]["sentence"]
+
+
+def test_each_missing_figure_says_what_is_missing():
+    (one,) = draw_scores(4, 60, 1.0).classes
+    single = msgspec.structs.replace(
+        draw_scores(4, 60, 1.0), classes=(msgspec.structs.replace(one, auroc=None, auroc_variance=None),)
+    )
+    summary = with_site(make_summary(n_rounds=1), 0, federated=single, n_test=60, alone=None, personalised=None)
+    report = build_report(with_site(summary, 1, federated=None))
+    whys = {site["id"]: site["auroc"].get("why") for site in report["sites"]}
+    assert whys == {"charite": "one_patient", "san-raffaele": "no_score", "st-elsewhere": "too_few_images", "uz-leuven": None}
+    sentence = report["outcome"]["sentence"]
+    assert "1 hospital has too few test images to tell. 1 hospital has test images of one patient only in a class" in sentence
+    assert sentence.endswith("1 hospital could not be compared: a score or its own model is missing.")
 
 
 def test_no_site_scored_at_all():

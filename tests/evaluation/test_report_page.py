@@ -17,7 +17,7 @@ from evaluation.report.render import render_html
 from evaluation.report.write import write_report
 from protocol.errors import EvaluationError
 from tests.evaluation.made_up_runs import make_summary
-from tests.evaluation.test_report_content import with_round
+from tests.evaluation.test_report_content import with_round, without_a_third
 
 VOID = {"meta", "br", "hr", "img", "link", "input", "path", "use", "rect"}
 NASTY = '<script>alert("1")</script> $x$ --> 病院'
@@ -195,3 +195,32 @@ def test_page_says_where_a_difference_was_not_paired(report):
     old = json.loads(json.dumps(report))
     del old["sites"][0]["versus_alone"]["federated"]["method"]  # as a report of the first release
     assert "Not at charite: there the two are compared as if" in " ".join("".join(Page(render_html(old)).text).split())
+
+
+def text_of(html: str) -> str:
+    return " ".join("".join(Page(html).text).split())
+
+
+def test_page_says_who_took_no_part_and_why():
+    html = render_html(build_report(without_a_third()))
+    text, page = text_of(html), Page(html)
+    assert "A third hospital, c, never took part: no patient of this cohort has the label" in text
+    assert "at 2 of 3 hospitals; 370 test images" in text
+    assert "hospitals that can be compared; 1 cannot" in text
+    assert "too few test images" not in text
+    assert "took no part no patient of this cohort has the label 'finding'; see data.label" in text
+    forest = next(value for tag, name, value in page.attributes if tag == "svg" and name == "aria-label")
+    assert "c, federated took no part (no patient of this cohort" in forest
+    assert "at 3 hospitals, 2 of which trained" in text_of(render_html(build_report(without_a_third(described=True))))
+
+
+def test_page_still_shows_a_report_of_a_release_that_did_not_say_why(report):
+    old = json.loads(json.dumps(report))
+    for key in ("n_sites_described", "n_sites_trained"):
+        del old["cohort"][key]
+    del old["outcome"]["never_trained"]
+    for site in old["sites"]:
+        del site["never_trained"]
+        for kind in ("auroc", "alone", "personalised"):
+            site[kind].pop("why", None)
+    assert "too few test images" in text_of(render_html(old))

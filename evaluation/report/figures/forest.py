@@ -10,9 +10,12 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.ticker import MultipleLocator
 
+from evaluation.report.absence import as_clause
 from evaluation.report.figures.svg import ACCENT, INK, LINE, MUTED, PAPER, add_axes, new_figure, short, to_svg
+from evaluation.report.missing import missing
 
 _ROW, _GAP, _HEAD, _FOOT = 19.0, 15.0, 10.0, 44.0  # CSS pixels
+_LETTER = 6.0  # CSS pixels that a letter of the small text takes, on average
 _STYLE = {"federated": ("o", ACCENT), "alone": ("s", MUTED), "personalised": ("^", INK)}
 
 
@@ -27,6 +30,7 @@ class _Block:
     title: str
     subtitle: str
     rows: tuple[_Row, ...]
+    absence: str | None = None  # why this hospital took no part at all
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,9 @@ def _blocks(report: dict[str, Any]) -> list[_Block]:
     for site in report["sites"]:
         models = [("federated", site["auroc"]), ("alone", site["alone"]), ("personalised", site["personalised"])]
         shown = tuple(_Row(kind, estimate) for kind, estimate in models if estimate is not None)
-        blocks.append(_Block(short(str(site["id"])), f"{int(site['n_test']):,} test images", shown))
+        away = site["auroc"].get("why") == "took_no_part"
+        size = f"{int(site['n_test']):,} test images" if site["n_test"] or not away else "took no part"
+        blocks.append(_Block(short(str(site["id"])), size, shown, as_clause(str(site["never_trained"])) if away else None))
     return blocks
 
 
@@ -105,6 +111,9 @@ def _draw_block(page: Axes, plot: Axes, cut: _Cut, block: _Block, top: float, ov
             page.text(cut.numbers, y, _numbers(row.estimate), color=INK, **text)
         if row.estimate["value"] is not None:
             (_draw_diamond if overall else _draw_interval)(plot, row, y)
+        elif block.absence is not None:
+            box = {"facecolor": PAPER, "edgecolor": "none", "pad": 1}  # above the pooled line
+            page.text(cut.plot[0], y, _cut(block.absence, cut), bbox=box, **small)
         elif cut.numbers is None:
             page.text(cut.plot[0], y, _numbers(row.estimate), **small)
 
@@ -137,10 +146,20 @@ def _rows(blocks: Sequence[_Block]) -> Iterator[_Row]:
 
 def _numbers(estimate: dict[str, Any]) -> str:
     if estimate["value"] is None:
-        return "too few test images"
+        return missing(estimate)
     return f"{float(estimate['value']):.3f}  ({float(estimate['lo']):.3f}–{float(estimate['hi']):.3f})"
 
 
+def _cut(reason: str, cut: _Cut) -> str:
+    """`reason` as long as the plot is wide; the table holds the whole."""
+    longest = int((cut.plot[1] - cut.plot[0]) / _LETTER)
+    return reason if len(reason) <= longest else reason[: longest - 1] + "…"
+
+
 def _label(blocks: Sequence[_Block]) -> str:
-    parts = [f"{block.title}, {row.kind} {_numbers(row.estimate)}" for block in blocks for row in block.rows]
+    parts = [
+        f"{block.title}, {row.kind} {_numbers(row.estimate)}" + (f" ({block.absence})" if block.absence else "")
+        for block in blocks
+        for row in block.rows
+    ]
     return "Forest plot of AUROC with 95% intervals. " + "; ".join(parts) + "."

@@ -1,0 +1,20 @@
+"""Why a figure is missing, in the words of the page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_WORDS = {
+    "too_few_images": "too few test images",
+    "one_patient": "images of one patient only",
+    "took_no_part": "took no part",
+    "no_score": "gave no score",
+    "no_site": "no hospital can be measured",
+}
+
+
+def missing(estimate: dict[str, Any] | None) -> str:
+    """What stands in the place of `estimate`'s value; reports of earlier releases do not say why."""
+    if estimate is None:
+        return "no such model"
+    return _WORDS[estimate.get("why", "too_few_images")]
