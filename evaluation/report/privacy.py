@@ -7,14 +7,26 @@ from typing import Any
 
 from protocol.errors import EvaluationError
 
+# Every field of protocol.messages.Release but the model change; a test holds the two together.
+LEAVES = (
+    "counts of its patients, of the images in each part, of the training images by class and of the positive ones, of the "
+    "test and validation images by class, and of the training steps",
+    "training and proximal losses; loss and accuracy of each model on validation and test images",
+    "AUROCs with their variances, their covariances with the hospital's own model, and score histograms by class",
+    "the modalities and makers of scanners that at least ten of its patients share",
+    "the digests of its cohort store and of the network's layout",
+    "how long training and tuning took",
+    "where it could not do what was asked, the name of the error and a reason in fixed sentences, which name parts of the plan",
+    "with every message, the job, the plan's digest, the round and the attempt it answers",
+)
+
 _NONE = {
     "mechanism": "none",
     "secure_aggregation": False,
     "epsilon": "infinite",
     "statement": "epsilon: infinite (no differential privacy)",
     "protects": [
-        "Images, labels and patient lists stayed in the hospitals. The messages of this run have no field for them: they "
-        "carry model changes, counts, losses, AUROCs and score histograms.",
+        "Images, labels and patient lists stayed in the hospitals: the messages of this run have no field for them.",
         "Models marked alone or personalised never left the hospital that trained them.",
     ],
     "does_not_protect": [
@@ -22,6 +34,7 @@ _NONE = {
         "from such changes training images can in part be reconstructed.",
         "No noise was added: nothing limits what the finished model reveals about a single patient it was trained on. "
         "Handle the model file as confidential.",
+        "What did leave each hospital, besides its model change in each round: " + "; ".join(LEAVES) + ".",
         "Each hospital's counts and figures are exact, small ones too. Keep this report inside the consortium.",
     ],
 }
