@@ -10,19 +10,20 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from aggregator.events import JobOpened, Observer, PhaseDone, RoundCommitted, Scored, SiloAnswered, StepStarted
+from aggregator.events import JobOpened, Observer, PhaseDone, RoundCommitted, Scored, StepStarted
 from aggregator.journal import Journal
-from aggregator.records import PhaseRecord, RosterRecord, ScoresRecord
-from aggregator.replies import ask, named
+from aggregator.questions import Desk, ask_descriptions, ask_local_models, ask_scores
+from aggregator.records import RosterRecord, ScoresRecord
+from aggregator.replies import named
 from aggregator.rounds import run_round
 from aggregator.steps import LocalPhase, Progress, ScoreModel, Step, TrainRound, next_step, step_key
 from aggregator.strategies import build_strategy
 from protocol.errors import JournalError, QuorumError, UpdateError
-from protocol.messages import Address, Describe, Description, Done, Personalise, Score, Scores, TrainAlone
+from protocol.messages import Description
 from protocol.network import build_network, personal_names, shared_layout, tensors_of
 from protocol.plan import Plan
 from protocol.transport.base import Transport
-from protocol.vectors import Vector, to_wire
+from protocol.vectors import Vector
 
 
 class Job:
@@ -43,6 +44,7 @@ class Job:
         except JournalError:
             self.journal.close()
             raise
+        self._desk = Desk(transport, plan, self.name, observe)
         network = build_network(plan)
         personal = personal_names(network, plan.federation.personal, len(plan.task.classes))
         self.layout = shared_layout(network, personal)
@@ -92,33 +94,19 @@ class Job:
 
     def _describe(self) -> RosterRecord:
         """Ask every silo what it brings. Raises QuorumError if too few can take part, JournalError if a cohort changed."""
-        configured = self._transport.silos
-        self._observe(StepStarted("describe", 0, configured))
-        descriptions: dict[str, Description] = {}
-
-        def accept(silo: str, description: Description) -> None:
-            if description.layout_digest != self.layout.digest:
-                raise UpdateError("the silo builds another network from this plan; run the same releases on both sides.")
-            descriptions[silo] = description
-            self._observe(SiloAnswered("describe", silo, None))
-
-        address = self._address(0)
-        failures = ask(self._transport, Describe(address, self.plan.canonical), configured, self._deadline, Description, accept)
-        for silo, reason in failures.items():
-            self._observe(SiloAnswered("describe", silo, reason))
-        before = self.journal.fact("roster", RosterRecord)
-        for silo, description in descriptions.items():
-            if before and silo in before.descriptions and before.descriptions[silo].store_digest != description.store_digest:
+        roster = ask_descriptions(self._desk, self.layout.digest)
+        digests = self.journal.fact("store_digests", dict[str, str]) or {}
+        for silo, description in roster.descriptions.items():
+            if digests.setdefault(silo, description.store_digest) != description.store_digest:
                 raise JournalError(
                     f"the cohort of {silo} changed since this job began; start a new job in another --out folder."
                 )
-        roster = RosterRecord(configured, descriptions, failures)
-        if len(descriptions) < self.plan.federation.quorum:
+        if len(roster.descriptions) < self.plan.federation.quorum:
             raise QuorumError(
-                f"{len(descriptions)} of {len(configured)} silos can take part, the plan's quorum is "
-                f"{self.plan.federation.quorum}:\n{named(failures)}"
+                f"{len(roster.descriptions)} of {len(roster.configured)} silos can take part, the plan's quorum is "
+                f"{self.plan.federation.quorum}:\n{named(roster.failures)}"
             )
-        self.journal.remember("roster", roster)
+        self.journal.remember_all({"roster": roster, "store_digests": digests})
         return roster
 
     def _round(
@@ -127,7 +115,7 @@ class Job:
         attempt = self.journal.begin(step.number)
         silos = tuple(roster.descriptions)
         self._observe(StepStarted(f"round {step.number}", step.number, silos))
-        address = self._address(step.number, attempt)
+        address = self._desk.address(step.number, attempt)
         try:
             result = run_round(self._transport, self.plan, address, silos, model, state, self._strategy, self._observe)
         except (QuorumError, UpdateError) as error:
@@ -143,54 +131,24 @@ class Job:
     def _closing(self, step: Step, roster: RosterRecord) -> None:
         silos = tuple(roster.descriptions)
         if isinstance(step, LocalPhase):
-            record = self._local_phase(step, silos)
+            final = self.final_model() if step.kind == "personalised" else None
+            record = ask_local_models(self._desk, step, silos, final)
             self.journal.remember(step_key(step), record)
             self._observe(PhaseDone(record))
         elif isinstance(step, ScoreModel):
-            scores = self._score(step, silos)
+            having = tuple(silo for silo in silos if _n(roster.descriptions[silo], step.split))
+            scores = ask_scores(self._desk, step, having, self._scored_model(step))
             self.journal.remember(step_key(step), scores)
             self._observe(Scored(scores))
 
-    # -------------------------------------------------------------------------------------------------------------- steps
-
-    def _local_phase(self, step: LocalPhase, silos: tuple[str, ...]) -> PhaseRecord:
-        rounds = self.plan.federation.rounds
-        self._observe(StepStarted(step.kind, rounds, silos))
-        seconds: dict[str, float] = {}
-
-        def accept(silo: str, done: Done) -> None:
-            seconds[silo] = done.seconds
-            self._observe(SiloAnswered(step.kind, silo, None))
-
-        address = self._address(rounds)
-        # The local-only baseline does the work of all rounds in one request.
-        deadline = self._deadline * (rounds if step.kind == "alone" else 1)
-        request: TrainAlone | Personalise = TrainAlone(address, deadline)
-        if step.kind == "personalised":
-            request = Personalise(address, deadline, to_wire(self.final_model()))
-        failures = ask(self._transport, request, silos, deadline, Done, accept)
-        for silo, reason in failures.items():
-            self._observe(SiloAnswered(step.kind, silo, reason))
-        return PhaseRecord(step.kind, seconds, failures)
-
-    def _score(self, step: ScoreModel, silos: tuple[str, ...]) -> ScoresRecord:
-        self._observe(StepStarted(f"{step.split} ({step.kind})", step.round, silos))
-        scores: dict[str, Scores] = {}
-
-        def accept(silo: str, release: Scores) -> None:
-            if (release.kind, release.split) != (step.kind, step.split):
-                raise UpdateError("the scores are of another model or part than was asked for.")
-            scores[silo] = release
-
-        model = None
+    def _scored_model(self, step: ScoreModel) -> Vector | None:
+        """The shared vector that the silos need to score this kind of model; None for one they keep themselves."""
         mixed = step.kind == "personalised" and self.plan.evaluation.personalise == "mix"
-        if step.kind == "federated" or mixed:
-            vector = self.final_model() if step.round == self.plan.federation.rounds else self._committed_model(step.round)
-            model = to_wire(vector)
-        with_alone = self.plan.evaluation.alone and step.split == "test" and step.kind != "alone"
-        request = Score(self._address(step.round), step.kind, step.split, model, with_alone)
-        failures = ask(self._transport, request, silos, self._deadline, Scores, accept)
-        return ScoresRecord(step.round, step.kind, step.split, time.time(), scores, failures)
+        if step.kind != "federated" and not mixed:
+            return None
+        if step.round == self.plan.federation.rounds:
+            return self.final_model()
+        return self.journal.model(self.journal.rounds()[step.round - 1])[0]
 
     # ------------------------------------------------------------------------------------------------------------ results
 
@@ -214,12 +172,6 @@ class Job:
             total += self.journal.model(record)[0]
         return (total / len(last)).astype(np.float32)
 
-    def _committed_model(self, number: int) -> Vector:
-        return self.journal.model(self.journal.rounds()[number - 1])[0]
 
-    @property
-    def _deadline(self) -> float:
-        return self.plan.federation.round_deadline_s
-
-    def _address(self, number: int, attempt: int = 0) -> Address:
-        return Address(self.name, self.plan.digest, number, attempt)
+def _n(description: Description, split: str) -> int:
+    return description.n_validation if split == "validation" else description.n_test
