@@ -1,7 +1,7 @@
 """From what each site said (`Scores`) to the figures of the federation: pooled, site-stratified, worst site.
 
 Multi-class tasks: each class against the rest, then the plain mean over classes (macro). The classes of one site share
-their patients, so their AUROCs are correlated in a way the site does not send; the mean of the standard errors stands
+their images, so their AUROCs are correlated in a way the site does not send; the mean of the standard errors stands
 for the standard error of the mean, which by Cauchy-Schwarz cannot exceed it, whatever the correlation.
 """
 
@@ -69,13 +69,13 @@ def difference_variance(model: Scores, alone: Scores) -> float | None:
 
 
 def pooled_by_class(sites: Sequence[Scores]) -> tuple[Measured, ...]:
-    """Each class over all patients of all sites as if they were one cohort: histograms added, then counted."""
+    """Each class over all images of all sites as if they were one cohort: histograms added, then counted."""
     n_classes = _n_classes(sites)
     return tuple(_pool([site.classes[index] for site in sites]) for index in range(n_classes))
 
 
 def pooled(sites: Sequence[Scores]) -> Measured:
-    """The global AUROC over all patients. Beware: with sites of unlike prevalence, recognising the site raises it.
+    """The global AUROC over all images. Beware: with sites of unlike prevalence, recognising the site raises it.
 
     Its variance takes every image as independent; those of `stratified` and of the sites allow for several of a patient.
     """

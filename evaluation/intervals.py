@@ -65,7 +65,7 @@ def score_interval(auroc: float, n_positive: int, n_negative: int, z: float = Z9
 def difference_interval(first: tuple[float, float, float], second: tuple[float, float, float]) -> tuple[float, float, float]:
     """(difference, lo, hi) of first - second, each given as (value, lo, hi); "square and add".
 
-    It treats the two as independent. For two models scored on the same patients, whose AUROCs move together, the
+    It treats the two as independent. For two models scored on the same images, whose AUROCs move together, the
     interval is therefore too wide rather than too narrow; `paired_interval` is the sharper one.
     """
     (a, a_lo, a_hi), (b, b_lo, b_hi) = first, second

@@ -1,4 +1,4 @@
-"""The federation's figures: pooled over all patients, within sites, worst site, spread between sites."""
+"""The federation's figures: pooled over all images, within sites, worst site, spread between sites."""
 
 from __future__ import annotations
 

@@ -21,14 +21,14 @@ METHODS = (
     {
         "name": "All hospitals, pooled",
         "text": "Score histograms on one fixed grid are added over hospitals and counted as one cohort. The binning "
-        "bound is the most that the grid can have moved the figure. Pooling compares patients of different hospitals "
+        "bound is the most that the grid can have moved the figure. Pooling compares images of different hospitals "
         "too, so a model that merely recognises the hospital gains where hospitals differ in how many are positive. Added "
         "counts do not say which images are of one patient, so this interval takes every image as independent.",
         "source": "bound: half the share of positive-negative pairs that fall in one bin",
     },
     {
         "name": "Within hospitals",
-        "text": "Only patients of the same hospital are compared; every positive-negative pair weighs the same. "
+        "text": "Only images of the same hospital are compared; every positive-negative pair weighs the same. "
         "Recognising the hospital gains nothing here.",
         "source": "stratified Mann-Whitney statistic; compare Janes & Pepe, Biometrika 2009;96:371-382",
     },

@@ -10,9 +10,12 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from matplotlib.axes import Axes
 
 from evaluation.report import render
 from evaluation.report.build import build_report
+from evaluation.report.figures.forest import forest
+from evaluation.report.figures.svg import ACCENT
 from evaluation.report.render import render_html
 from evaluation.report.write import write_report
 from protocol.errors import EvaluationError
@@ -224,3 +227,33 @@ def test_page_still_shows_a_report_of_a_release_that_did_not_say_why(report):
         for kind in ("auroc", "alone", "personalised"):
             site[kind].pop("why", None)
     assert "too few test images" in text_of(render_html(old))
+
+
+@pytest.mark.parametrize(("kind", "place"), [("pooled", "global"), ("within", "stratified")])
+@pytest.mark.parametrize("status", ["ok", "wide"])
+def test_diamonds_are_filled_and_hollow_as_the_legend_says(monkeypatch, report, kind, place, status):
+    drawn: dict[str, tuple[bool, str]] = {}
+
+    def fill(axes, *corners, facecolor, linestyle, **_):
+        drawn[f"{corners[0][1]:.6f}"] = (facecolor == ACCENT, "broken" if linestyle != "-" else "whole")
+
+    monkeypatch.setattr(Axes, "fill", fill)
+    changed = json.loads(json.dumps(report))
+    estimate = changed["performance"][place]["auroc"]
+    estimate["status"] = status
+    forest(changed, "forest", narrow=False)
+    assert drawn[f"{estimate['value']:.6f}"] == ((True, "whole") if status == "ok" else (False, "broken"))
+
+
+def test_page_speaks_of_images_where_images_are_compared(html):
+    text = text_of(html)
+    assert not re.search(r"ranks patients|compares (all|only) patients|compares patients|patients of the same hospital", text)
+    assert "the figure within hospitals allow for that, the pooled interval does not" in text
+    assert "every count of test data is of images" in text
+
+
+def test_page_says_how_to_check_digests_and_why_a_curve_is_missing(html):
+    text = text_of(html)
+    assert "canonical JSON (RFC 8785). Model: SHA-256 of the tensors' little-endian float32 bytes" in text
+    assert "fewer than ten validation images of either class, or with those of a class all of one patient, has no curve" in text
+    assert "MLflow and the console show AUROCs on so few images too" in text

@@ -51,7 +51,7 @@ _NARROW = _Cut(width=350, kinds=0, plot=(92, 340), numbers=None, stacked=True)
 def forest(report: dict[str, Any], name: str, *, narrow: bool) -> str | None:
     """The plot as <svg>; None if no AUROC is estimable.
 
-    Filled: ok; hollow with a broken line: wide; diamond: all hospitals, its width the interval.
+    Filled: ok; hollow with a broken line: wide; diamond: all hospitals, its width the interval, filled and hollow alike.
     """
     cut, blocks = _NARROW if narrow else _WIDE, _blocks(report)
     if all(row.estimate["value"] is None for row in _rows(blocks)):
@@ -129,9 +129,12 @@ def _draw_interval(plot: Axes, row: _Row, y: float) -> None:
 
 def _draw_diamond(plot: Axes, row: _Row, y: float) -> None:
     value, lo, hi = (float(row.estimate[key]) for key in ("value", "lo", "hi"))
-    filled = row.kind == "pooled"
+    wide = row.estimate["status"] != "ok"
     corners = [(lo, y), (value, y - 6), (hi, y), (value, y + 6), (lo, y)]
-    plot.fill(*zip(*corners, strict=True), facecolor=ACCENT if filled else PAPER, edgecolor=ACCENT, linewidth=1.4)
+    style: Any = (0, (3, 2)) if wide else "-"
+    plot.fill(
+        *zip(*corners, strict=True), facecolor=PAPER if wide else ACCENT, edgecolor=ACCENT, linewidth=1.4, linestyle=style
+    )
 
 
 def _limits(blocks: Sequence[_Block]) -> tuple[float, float]:
