@@ -49,9 +49,9 @@ def _absence(absent: Mapping[str, str], n_trained: int) -> str:
     if len(absent) == 1:
         ((site, reason),) = absent.items()
         nth = _ORDINALS[n_trained] if n_trained < len(_ORDINALS) else "Another"
-        return f"{nth} hospital, {site}, never took part: {as_clause(reason)}."
+        return f"{nth} hospital, {site}, never took part in training: {as_clause(reason)}."
     named = (f"{site} ({as_clause(reason)})" if len(absent) <= _MOST_REASONS else site for site, reason in absent.items())
-    return f"{len(absent)} more hospitals never took part: {', '.join(named)}."
+    return f"{len(absent)} more hospitals never took part in training: {', '.join(named)}."
 
 
 def _comparison(verdicts: Mapping[str, Sequence[str]]) -> str:

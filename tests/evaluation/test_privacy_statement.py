@@ -35,7 +35,7 @@ NAMED_AS = {
     "histogram_negative": "score histograms by class",
     "covariance_with_alone": "covariances with the hospital's own model",
     "error": "the name of the error",
-    "reason": "a reason in fixed sentences",
+    "reason": "a reason in words",
     "job": "the job",
     "plan_digest": "the plan's digest",
     "round": "the round",

@@ -127,8 +127,8 @@ def without_a_third(*, described: bool = False) -> RunSummary:
 def test_a_hospital_that_failed_in_every_round_is_named_with_its_reason():
     report = build_report(without_a_third())
     assert report["outcome"]["sentence"].startswith(
-        "2 hospitals trained one model together in 3 rounds. A third hospital, c, never took part: no patient of this cohort "
-        "has the label 'finding'; see data.label. At "
+        "2 hospitals trained one model together in 3 rounds. A third hospital, c, never took part in training: no patient of "
+        "this cohort has the label 'finding'; see data.label. At "
     )
     assert report["outcome"]["never_trained"] == {"c": NO_LABEL}
     assert report["outcome"]["versus_alone"]["not_estimable"] == ["c"]
@@ -150,7 +150,7 @@ def test_a_hospital_that_described_its_cohort_but_never_trained_is_counted_apart
 def test_many_absent_hospitals_are_all_named():
     summary = make_summary(dict.fromkeys("abcdef", 40), n_rounds=1)
     few = with_round(summary, 0, trained=("a",), aggregated=("a",), failures=dict.fromkeys("bcdef", "unreachable: gone"))
-    assert "5 more hospitals never took part: b, c, d, e, f." in build_report(few)["outcome"]["sentence"]
+    assert "5 more hospitals never took part in training: b, c, d, e, f." in build_report(few)["outcome"]["sentence"]
     some = with_round(summary, 0, trained=tuple("abcd"), aggregated=tuple("abcd"), failures={"e": "unreachable: gone."})
     assert "e (unreachable: gone), f (no reason was recorded)." in build_report(some)["outcome"]["sentence"]
 

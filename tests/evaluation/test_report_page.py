@@ -207,7 +207,7 @@ def text_of(html: str) -> str:
 def test_page_says_who_took_no_part_and_why():
     html = render_html(build_report(without_a_third()))
     text, page = text_of(html), Page(html)
-    assert "A third hospital, c, never took part: no patient of this cohort has the label" in text
+    assert "A third hospital, c, never took part in training: no patient of this cohort has the label" in text
     assert "at 2 of 3 hospitals; 370 test images" in text
     assert "hospitals that can be compared; 1 cannot" in text
     assert "too few test images" not in text
