@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,10 @@ from silo_node.cohort import CohortStore, StoreWriter
 # How long an example takes says more about the machine than about the code.
 settings.register_profile("fedward", deadline=None)
 settings.load_profile("fedward")
+
+# A runner that was started in the background ignores Ctrl-C, and so would everything it starts; tests of Ctrl-C need it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SIZE = 16
 

@@ -138,8 +138,9 @@ def _client(uri: str) -> Any:
     # A job must not wait minutes for a server that is not there.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+    # MLflow prints tracebacks of what it raises anyway; here they become `problem`, and debug output.
     for name in ("alembic", "mlflow.store.db.utils", "mlflow"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     from mlflow import MlflowClient
 
     _make_database(uri, MlflowClient)

@@ -203,7 +203,9 @@ def test_one_cohort_under_two_names_and_a_device_that_is_not_there_are_refused(s
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_stopping_a_run_says_that_it_can_go_on(site: Path, tmp_path: Path, number: signal.Signals) -> None:
-    command = [sys.executable, "-m", "fedward", "run", str(site / "plan.yaml"), *silos(site), "--out", str(tmp_path / "o")]
+    plan = tmp_path / "plan.yaml"
+    plan.write_text(json.dumps(TINY | {"federation": TINY["federation"] | {"rounds": 500}}))
+    command = [sys.executable, "-m", "fedward", "run", str(plan), *silos(site), "--out", str(tmp_path / "o")]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     for line in process.stderr:
