@@ -17,6 +17,7 @@ from evaluation.report.build import SCHEMA_VERSION
 from evaluation.report.figures.curves import auroc_curves, loss_curves
 from evaluation.report.figures.forest import forest
 from evaluation.report.missing import missing
+from evaluation.report.texts import how_personalised
 from protocol.errors import EvaluationError
 
 _HERE = Path(__file__).parent
@@ -63,6 +64,7 @@ def render_html(report: dict[str, Any]) -> str:
             "columns": columns,
             "failures": _failures(columns),
             "unpaired": _unpaired(report["sites"]),
+            "how_personalised": how_personalised(report),
         }
         return environment.get_template("template.html.j2").render(context) + "\n"
     except (TemplateError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 METHODS = (
     {
         "name": "AUROC",
@@ -78,3 +81,14 @@ NOT_EVALUATED = (
     "external validation",
     "attacks on the model or on the updates",
 )
+
+_PERSONALISED = {
+    "fine_tune": "the federated model, trained on at the hospital",
+    "mix": "the federated model mixed with the hospital's own, their log-probabilities averaged",
+}
+
+
+def how_personalised(report: Mapping[str, Any]) -> str:
+    """What the page calls personalised, by the plan; without a method it is the model with its personal parts."""
+    method = report["plan"]["content"].get("evaluation", {}).get("personalise", "none")
+    return _PERSONALISED.get(method, "the federated model with the parts that never leave the hospital")

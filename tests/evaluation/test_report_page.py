@@ -257,3 +257,18 @@ def test_page_says_how_to_check_digests_and_why_a_curve_is_missing(html):
     assert "canonical JSON (RFC 8785). Model: SHA-256 of the tensors' little-endian float32 bytes" in text
     assert "fewer than ten validation images of either class, or with those of a class all of one patient, has no curve" in text
     assert "MLflow and the console show AUROCs on so few images too" in text
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "says"),
+    [
+        ({"personalise": "fine_tune"}, "trained on at the hospital"),
+        ({"personalise": "mix"}, "mixed with the hospital"),
+        ({"personalise": "none"}, "with the parts that never leave the hospital"),
+        ({}, "with the parts that never leave the hospital"),
+    ],
+)
+def test_the_page_says_how_personalised_models_were_made(evaluation: dict[str, str], says: str) -> None:
+    from evaluation.report.texts import how_personalised
+
+    assert says in how_personalised({"plan": {"content": {"evaluation": evaluation}}})
