@@ -7,12 +7,14 @@ the file's digest. Killed before the transaction, the round never happened; kill
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 import numpy as np
+from safetensors import SafetensorError
 
 from aggregator.records import RoundRecord
 from protocol.errors import JournalError, MessageError
@@ -98,13 +100,14 @@ class Journal:
 
     def commit(self, record: RoundRecord, model: Vector, state: Mapping[str, Vector], keep: int) -> None:
         """Make a round permanent, with the model and the strategy's state after it; keep the last `keep` model files."""
-        save_tensors(self._path(record.round), {"model": model, **{f"state/{k}": v for k, v in state.items()}})
-        self._db.execute("BEGIN IMMEDIATE")
-        self._db.execute("INSERT INTO rounds VALUES (?, ?)", (record.round, msgspec.json.encode(record)))
-        self._db.execute(
-            "UPDATE attempts SET outcome = 'committed' WHERE round = ? AND attempt = ?", (record.round, record.attempt)
-        )
-        self._db.execute("COMMIT")
+        with _writing(self._db):
+            save_tensors(self._path(record.round), {"model": model, **{f"state/{k}": v for k, v in state.items()}})
+            self._db.execute("BEGIN IMMEDIATE")
+            self._db.execute("INSERT INTO rounds VALUES (?, ?)", (record.round, msgspec.json.encode(record)))
+            self._db.execute(
+                "UPDATE attempts SET outcome = 'committed' WHERE round = ? AND attempt = ?", (record.round, record.attempt)
+            )
+            self._db.execute("COMMIT")
         for path in self._models.glob("round-*.safetensors"):
             if int(path.stem.removeprefix("round-")) <= record.round - max(1, keep):
                 path.unlink(missing_ok=True)
@@ -137,3 +140,16 @@ class Journal:
 
     def _path(self, number: int) -> Path:
         return self._models / f"round-{number:05d}.safetensors"
+
+
+@contextmanager
+def _writing(db: sqlite3.Connection) -> Iterator[None]:
+    """Turn a write that failed, on a full disk say, into a JournalError; what was committed before stays."""
+    try:
+        yield
+    except (OSError, SafetensorError, sqlite3.OperationalError) as error:
+        if db.in_transaction:
+            db.rollback()
+        raise JournalError(
+            f"the round could not be written ({error}); earlier rounds are kept. Free space, then run again with --resume."
+        ) from error

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+from safetensors import SafetensorError
 
 from aggregator.events import Event
 from aggregator.job import Job
@@ -18,7 +19,7 @@ from protocol.messages import Release, Train, Update, decode_release, decode_req
 from protocol.plan import Plan
 from protocol.transport.base import Handler
 from protocol.transport.in_process import InProcessTransport
-from protocol.vectors import to_wire
+from protocol.vectors import save_tensors, to_wire
 from silo_node.node import SiloNode
 from tests.conftest import MakePlan, tiny_store
 
@@ -180,3 +181,22 @@ def test_a_model_file_that_was_changed_is_refused(handlers: dict[str, Handler], 
     path.write_bytes(bytes(data))
     with pytest.raises(JournalError, match="not the one"):
         run(make_plan(**{"federation.rounds": 1}), handlers, tmp_path)
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), SafetensorError("No space left on device")])
+def test_a_full_disk_is_a_clear_error_and_the_job_goes_on_once_there_is_space(
+    error: Exception, handlers: dict[str, Handler], make_plan: MakePlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = make_plan(**{"evaluation.alone": False})
+    undisturbed = run(plan, handlers, tmp_path / "other").final  # type: ignore[attr-defined]
+
+    def full(path: Path, *_: object) -> None:
+        if path.name == "round-00002.safetensors":
+            raise error
+        save_tensors(path, *_)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr("aggregator.journal.save_tensors", full)
+        with pytest.raises(JournalError, match=r"Free space, then run again with --resume"):
+            run(plan, handlers, tmp_path)
+    assert run(plan, handlers, tmp_path).final.tobytes() == undisturbed.tobytes()  # type: ignore[attr-defined]
