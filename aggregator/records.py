@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from protocol.messages import Description, Scores
+from protocol.messages import Description, PrivateDescription, PrivateScores, Receipt, Scores
 
 
 class RoundRecord(Struct, frozen=True, forbid_unknown_fields=True):
-    """One round that was aggregated: who was configured, who trained, who was aggregated, and why others were not."""
+    """One round that was aggregated: who was configured, who trained, who was aggregated, and why others were not.
+
+    Under a private plan `losses`, `proximals`, `steps` and `silo_seconds` are empty: they would say something of patients.
+    `receipts` holds what each silo signed about its ledger; empty without one.
+    """
 
     round: int
     attempt: int
@@ -25,6 +29,7 @@ class RoundRecord(Struct, frozen=True, forbid_unknown_fields=True):
     silo_seconds: dict[str, float]
     update_norm: float
     model_digest: str
+    receipts: dict[str, Receipt] = {}
 
 
 class ScoresRecord(Struct, frozen=True, forbid_unknown_fields=True):
@@ -34,7 +39,7 @@ class ScoresRecord(Struct, frozen=True, forbid_unknown_fields=True):
     kind: str
     split: str
     at: float
-    scores: dict[str, Scores]
+    scores: dict[str, Scores | PrivateScores]
     failures: dict[str, str]
 
 
@@ -42,7 +47,7 @@ class RosterRecord(Struct, frozen=True, forbid_unknown_fields=True):
     """Who is in the job: configured silos, what each said of its cohort, and why a silo could not."""
 
     configured: tuple[str, ...]
-    descriptions: dict[str, Description]
+    descriptions: dict[str, Description | PrivateDescription]
     failures: dict[str, str]
 
 

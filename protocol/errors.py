@@ -4,6 +4,7 @@ FedwardError
 ├── InputError                 a person wrote something we cannot use (exit code 2)
 │   ├── PlanError              the plan: which key, which line, what is allowed
 │   ├── LabelsError            the hospital's labels CSV
+│   ├── WeightsError           a file of public weights
 │   └── SourceError            the folder of images to import
 ├── StoreError                 the hospital's cohort store (exit code 3)
 │   ├── StoreExistsError       refuse to overwrite
@@ -21,7 +22,12 @@ FedwardError
 │   ├── JournalError           the durable state cannot be used
 │   └── TransportError         a message could not be exchanged
 ├── MessageError               bytes that are not one of our messages (exit code 6)
-└── EvaluationError            numbers from which no honest figure follows (exit code 7)
+├── EvaluationError            numbers from which no honest figure follows (exit code 7)
+└── PrivacyError               a privacy promise that could not be kept, so nothing was done (exit code 8)
+    ├── BudgetError            the release would spend more than the hospital allows
+    ├── PolicyError            the hospital's own policy file refuses the plan
+    └── LedgerError            the ledger cannot be read, or was changed
+        └── LedgerRolledBackError   an older copy of the ledger was put in its place
 """
 
 from __future__ import annotations
@@ -45,6 +51,10 @@ class PlanError(InputError):
 
 class LabelsError(InputError):
     """The labels CSV cannot be used as it is."""
+
+
+class WeightsError(InputError):
+    """A file of public weights is missing, is not what the plan names, or does not fit the network."""
 
 
 class SourceError(InputError):
@@ -127,3 +137,25 @@ class EvaluationError(FedwardError):
     """The numbers at hand do not allow an honest figure."""
 
     exit_code = 7
+
+
+class PrivacyError(FedwardError):
+    """A privacy promise could not be kept; nothing was done and nothing left."""
+
+    exit_code = 8
+
+
+class BudgetError(PrivacyError):
+    """The release would spend more epsilon than the hospital allows on this cohort."""
+
+
+class PolicyError(PrivacyError):
+    """The hospital's own policy file does not allow this plan."""
+
+
+class LedgerError(PrivacyError):
+    """The ledger of a cohort cannot be read, or its chain of hashes is broken."""
+
+
+class LedgerRolledBackError(LedgerError):
+    """The ledger lacks entries that it once had: an older copy was put in its place."""

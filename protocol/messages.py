@@ -28,11 +28,29 @@ class Address(Struct, frozen=True, forbid_unknown_fields=True):
     attempt: Count
 
 
+class Receipt(Struct, frozen=True, forbid_unknown_fields=True):
+    """What a cohort's ledger held when something left: `entries` charges, the last with digest `head`; signed by the silo.
+
+    `signature` is Ed25519 by `public_key` over the canonical JSON of the other fields. No field says anything of a patient.
+    """
+
+    cohort: str
+    entries: Count
+    head: str
+    public_key: bytes
+    signature: bytes
+
+
 class Describe(Struct, frozen=True, forbid_unknown_fields=True, tag="describe"):
-    """Introduce the plan (canonical JSON); the silo answers with a Description of its cohort under that plan."""
+    """Introduce the plan (canonical JSON); the silo answers with a Description, or a PrivateDescription if the plan is private.
+
+    `receipts`: the newest of each silo that the aggregator holds for this job. A silo finds its own and sees from it whether
+    an older copy of its ledger was put in the ledger's place.
+    """
 
     address: Address
     plan: bytes
+    receipts: tuple[Receipt, ...] = ()
 
 
 class Train(Struct, frozen=True, forbid_unknown_fields=True, tag="train"):
@@ -92,6 +110,17 @@ class Description(Struct, frozen=True, forbid_unknown_fields=True, tag="descript
     manufacturers: tuple[str, ...]
 
 
+class PrivateDescription(Struct, frozen=True, forbid_unknown_fields=True, tag="private-description"):
+    """What a silo says of its cohort under a private plan: nothing that depends on a patient.
+
+    `cohort` is a random token of the cohort store's version: equal tokens are the same store.
+    """
+
+    address: Address
+    layout_digest: str
+    cohort: str
+
+
 class Update(Struct, frozen=True, forbid_unknown_fields=True, tag="update"):
     """What one round of local training changed: `delta` = local - global, raw float32, and how much it may weigh."""
 
@@ -103,6 +132,14 @@ class Update(Struct, frozen=True, forbid_unknown_fields=True, tag="update"):
     proximal: float
     steps: Count
     seconds: float
+
+
+class PrivateUpdate(Struct, frozen=True, forbid_unknown_fields=True, tag="private-update"):
+    """What one round of noised training changed: `delta` = local - global, raw float32, and nothing else."""
+
+    address: Address
+    delta: memoryview
+    receipt: Receipt
 
 
 class ClassScores(Struct, frozen=True, forbid_unknown_fields=True):
@@ -136,6 +173,31 @@ class Scores(Struct, frozen=True, forbid_unknown_fields=True, tag="scores"):
     classes: tuple[ClassScores, ...]
 
 
+class NoisyHistograms(Struct, frozen=True, forbid_unknown_fields=True):
+    """Scores of one class against the rest, counted in the bins of `evaluation.noisy_histograms.EDGES`, then noised.
+
+    Each patient has one vote: one image, drawn at random. Noise is discrete Laplace on every bin, so counts may be negative.
+    """
+
+    positive: tuple[int, ...]
+    negative: tuple[int, ...]
+
+
+class PrivateScores(Struct, frozen=True, forbid_unknown_fields=True, tag="private-scores"):
+    """How one model scored on one split under a private plan: noised histograms, one pair for a binary task.
+
+    `epsilon` is what the release cost each patient of that split, `scale` that of the noise on each bin.
+    """
+
+    address: Address
+    kind: str
+    split: str
+    epsilon: float
+    scale: float
+    classes: tuple[NoisyHistograms, ...]
+    receipt: Receipt
+
+
 class Done(Struct, frozen=True, forbid_unknown_fields=True, tag="done"):
     """The silo did what was asked and keeps the result."""
 
@@ -151,7 +213,7 @@ class Refusal(Struct, frozen=True, forbid_unknown_fields=True, tag="refusal"):
     reason: str
 
 
-Release = Description | Update | Scores | Done | Refusal
+Release = Description | PrivateDescription | Update | PrivateUpdate | Scores | PrivateScores | Done | Refusal
 
 # ------------------------------------------------------------------------------------------------------------------- codec
 

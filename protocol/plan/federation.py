@@ -57,11 +57,22 @@ class Federation(Part):
         le=10_000,
         description="the final model is the mean of the last so many global models; 1 is the last one",
     )
+    ema: float | None = Field(
+        default=None,
+        gt=0.0,
+        lt=1.0,
+        description="exponential moving average of the global models with this decay is what is validated, tested and kept; "
+        "it steadies noisy rounds and costs no privacy. Left out: off",
+    )
 
     @model_validator(mode="after")
     def _average_within(self) -> Self:
         if self.average_last > self.rounds:
             raise ValueError(f"average_last ({self.average_last}) is more than rounds ({self.rounds})")
+        if self.ema is not None and self.average_last > 1:
+            raise ValueError("ema and average_last both average the final model; leave one out")
+        if self.ema is not None and self.personal:
+            raise ValueError("ema needs every part to be shared; with personal parts use average_last")
         return self
 
 
@@ -90,11 +101,3 @@ class Evaluation(Part):
         if self.personalise == "mix" and not self.alone:
             raise ValueError("personalise: mix averages with the hospital's own model; set alone to true")
         return self
-
-
-class Privacy(Part):
-    """Which privacy mechanism protects the updates. Only `none` exists so far, and every report says so."""
-
-    mechanism: Literal["none"] = Field(
-        default="none", description="none: epsilon is infinite; the aggregator can read each update"
-    )

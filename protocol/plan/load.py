@@ -53,7 +53,9 @@ def _where(error: yaml.YAMLError) -> str:
     return f"not YAML: {problem}" if mark is None else f"line {mark.line + 1}, column {mark.column + 1}: {problem}"
 
 
-_UNION_TAGS = frozenset({"SGD", "Adam", "AdamW", "FedAvg", "FedProx", "FedAvgM", "FedAdam", "FedYogi", "FedAdagrad"})
+_UNION_TAGS = frozenset(
+    {"SGD", "Adam", "AdamW", "FedAvg", "FedProx", "FedAvgM", "FedAdam", "FedYogi", "FedAdagrad", "none", "local"}
+)
 
 
 def _key(location: Sequence[str | int]) -> str:

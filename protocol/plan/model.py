@@ -9,8 +9,10 @@ from pydantic import Field, model_validator
 
 from protocol.canonical import canonical_json, digest_bytes
 from protocol.plan.data import Data, Task
-from protocol.plan.federation import Evaluation, Federation, Privacy
+from protocol.plan.federation import Evaluation, Federation
 from protocol.plan.part import Part
+from protocol.plan.privacy import NoPrivacy, Privacy
+from protocol.plan.private_rules import conflicts
 from protocol.plan.training import Network, Training
 
 PLAN_SCHEMA = "fedward.plan/1"
@@ -30,7 +32,9 @@ class Plan(Part):
     training: Training = Field(description="what a silo does in a round")
     federation: Federation = Field(description="how the rounds run")
     evaluation: Evaluation = Field(default_factory=Evaluation, description="what is measured")
-    privacy: Privacy = Field(default_factory=Privacy, description="which mechanism protects the updates")
+    privacy: Privacy = Field(
+        default_factory=lambda: NoPrivacy(mechanism="none"), description="which mechanism protects the updates"
+    )
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -38,6 +42,13 @@ class Plan(Part):
             raise ValueError("training.mu is above 0 but the strategy is FedAvg: name it FedProx, or set mu to 0")
         if self.training.schedule.warmup_rounds >= self.federation.rounds and self.training.schedule.warmup_rounds:
             raise ValueError("training.schedule.warmup_rounds leaves no round after the warm-up; lower it")
+        weights = self.training.loss.class_weights
+        if not isinstance(weights, str) and len(weights) != len(self.task.classes):
+            raise ValueError(f"training.loss.class_weights: {len(weights)} numbers for {len(self.task.classes)} classes")
+        if self.network.norm == "frozen" and self.network.weights is None:
+            raise ValueError("network.norm: frozen keeps the statistics of public weights; name them in network.weights")
+        if refused := conflicts(self):
+            raise ValueError("; ".join(refused))
         return self
 
     def to_json(self) -> dict[str, Any]:

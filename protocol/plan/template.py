@@ -43,8 +43,10 @@ _EXAMPLE: dict[str, Any] = {
             "norm": ["group", {"num_groups": 8}],
         },
     },
-    "training": {"mu": 0.01, "local_epochs": 1, "optimizer": {"name": "Adam", "lr": 0.001}},
-    "federation": {"rounds": 20, "quorum": 2},
+    "training": {"mu": 0.01, "local_steps": 10, "optimizer": {"name": "SGD", "lr": 0.5, "momentum": 0.9}},
+    "federation": {"rounds": 20, "quorum": 2, "weighting": "uniform"},
+    "evaluation": {"every": 5, "alone": False},
+    "privacy": {"mechanism": "local", "epsilon": 8.0, "batch_patients": 50},
 }
 
 
@@ -57,15 +59,17 @@ def plan_template() -> str:
 
 def _part(part: Part, depth: int) -> list[str]:
     lines: list[str] = []
-    pad = "  " * depth
     for name, field in type(part).model_fields.items():
-        value = getattr(part, name)
         if depth == 0:
             lines.append("")
-        if text := field.description or "":
-            lines += [f"{pad}# {line}" for line in textwrap.wrap(text, 110 - len(pad))]
-        lines += _entry(field.alias or name, value, field, pad, depth)
+        lines += _field(part, name, field, depth)
     return lines
+
+
+def _field(part: Part, name: str, field: FieldInfo, depth: int) -> list[str]:
+    pad = "  " * depth
+    text = textwrap.wrap(field.description or "", 110 - len(pad))
+    return [*(f"{pad}# {line}" for line in text), *_entry(field.alias or name, getattr(part, name), field, pad, depth)]
 
 
 def _entry(key: str, value: Any, field: FieldInfo, pad: str, depth: int) -> list[str]:
@@ -76,7 +80,9 @@ def _entry(key: str, value: Any, field: FieldInfo, pad: str, depth: int) -> list
     if isinstance(value, tuple) and value and all(isinstance(item, Part) for item in value):
         return [f"{pad}{key}:", *(f"{pad}  - {_inline(item)}" for item in value)]
     if isinstance(value, Part):
-        return [f"{pad}{key}:", f"{pad}  name: {value.name}", f"{pad}  args: {_inline(value.args)}"]  # type: ignore[attr-defined]
+        own = {name: field for name, field in type(value).model_fields.items() if name not in ("name", "args")}
+        lines = [f"{pad}{key}:", f"{pad}  name: {value.name}", f"{pad}  args: {_inline(value.args)}"]  # type: ignore[attr-defined]
+        return lines + [line for name, field in own.items() for line in _field(value, name, field, depth + 1)]
     return [f"{pad}{key}: {_inline(value)}"]
 
 
@@ -91,4 +97,4 @@ def _example_of(field: FieldInfo) -> str:
     kind: Any = field.annotation
     while get_origin(kind) in (Annotated, Union, UnionType):
         kind = next(arg for arg in get_args(kind) if arg is not type(None))
-    return "1" if kind is int else "1.0"
+    return {int: "1", str: '"..."'}.get(kind, "1.0")

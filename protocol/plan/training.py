@@ -13,6 +13,20 @@ from protocol.plan.part import Beta, Fraction, Named, Part, Rate
 class Network(Named):
     """A MONAI network that maps one preprocessed image to one logit per class."""
 
+    norm: Literal["as_built", "group", "frozen"] = Field(
+        default="as_built",
+        description="group: every BatchNorm is rebuilt as GroupNorm (privacy needs it); frozen: BatchNorm keeps the statistics "
+        "and scales of `weights` and never learns",
+    )
+    norm_groups: int = Field(
+        default=8, ge=1, le=1024, description="norm group: groups per layer, fewer where they do not divide"
+    )
+    weights: str | None = Field(
+        default=None,
+        pattern=r"^sha256:[0-9a-f]{64}$",
+        description="digest of a safetensors file of public weights to start from; `fedward weights add FILE` prints it",
+    )
+
     @field_validator("name")
     @classmethod
     def _allowed(cls, name: str) -> str:
@@ -59,13 +73,17 @@ class Schedule(Part):
     step_factor: Fraction = Field(default=0.5, description="step: ... the rate is multiplied by this, range 0 to 1")
 
 
+Weight = Annotated[float, Field(gt=0.0, le=1e6)]
+
+
 class Loss(Part):
     """Cross-entropy, and what it does about classes that are rare at a hospital."""
 
     label_smoothing: float = Field(default=0.0, ge=0.0, lt=1.0, description="range 0 to below 1")
-    class_weights: Literal["none", "balanced"] = Field(
+    class_weights: Literal["none", "balanced"] | tuple[Weight, ...] = Field(
         default="none",
-        description="balanced: weight each class by n / (classes * n_class) of the silo's training images",
+        description="balanced: weight each class by n / (classes * n_class) of the silo's training images; or one public "
+        "number per class",
     )
     prior_adjustment: float = Field(
         default=0.0,
@@ -94,6 +112,11 @@ class Training(Part):
         description="shuffle: every image once a pass; balanced: classes drawn equally often, with replacement",
     )
     clip_grad_norm: float | None = Field(default=None, gt=0.0, description="bound on the gradient's L2 norm; left out: none")
+    trainable: tuple[str, ...] = Field(
+        default=(),
+        description="only these parts learn: head (last layer), norm, or sub-modules by name; the rest keeps its initial "
+        "weights and does not travel. Left out: all",
+    )
     mixed_precision: bool = Field(default=False, description="bfloat16 autocast on a GPU or on a CPU that has it")
 
     @model_validator(mode="after")

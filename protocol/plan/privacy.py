@@ -1,0 +1,77 @@
+"""The part of the plan about privacy: which mechanism protects the updates, what it promises, and how it samples."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from protocol.plan.part import Part
+
+
+class NoPrivacy(Part):
+    """No differential privacy: epsilon is infinite, every report says so, and a hospital must allow it in its own file."""
+
+    mechanism: Literal["none"] = Field(description="none: epsilon is infinite; the aggregator can read each update")
+
+
+class LocalPrivacy(Part):
+    """Patient-level DP-SGD (Abadi et al. 2016) with the whole noise added inside each hospital.
+
+    It holds against everyone outside the hospital, the aggregator and all other hospitals together included.
+    """
+
+    mechanism: Literal["local"] = Field(description="local: every hospital adds all of its noise itself")
+    epsilon: float | None = Field(
+        default=None,
+        gt=0.0,
+        le=1000.0,
+        description="what the whole plan may cost one patient; fedward finds the noise. Give this or noise_multiplier",
+    )
+    noise_multiplier: float | None = Field(
+        default=None,
+        gt=0.0,
+        le=10_000.0,
+        description="standard deviation of the noise in units of clip_norm; fedward says the epsilon. Give this or epsilon",
+    )
+    delta: float = Field(
+        default=1e-6, gt=0.0, le=1e-3, description="chance left open; well below one over the number of patients in the study"
+    )
+    clip_norm: float = Field(default=1.0, gt=0.0, le=1e6, description="bound on the L2 norm of one patient's gradient")
+    max_images_per_patient: int = Field(
+        default=8, ge=1, le=1024, description="images of one patient in one step; of more, so many are drawn at random"
+    )
+    max_silos_per_patient: int = Field(
+        default=1, ge=1, le=16, description="hospitals of the study at which one patient may be; each is accounted for"
+    )
+    sampling: Literal["poisson", "full"] = Field(
+        default="poisson",
+        description="poisson: each patient is in a step with chance sampling_rate; full: every patient is in every step",
+    )
+    sampling_rate: float = Field(default=0.1, gt=0.0, le=1.0, description="poisson: that chance, above 0 to 1")
+    batch_patients: int = Field(
+        ge=1,
+        le=1_000_000,
+        description="public number by which every hospital divides its sum of clipped gradients, whatever its own size: the "
+        "patients a step holds at a typical hospital. The hospitals' numbers of patients stay secret",
+    )
+    metrics_epsilon: float = Field(
+        default=0.3,
+        gt=0.0,
+        le=100.0,
+        description="what one release of noised scores costs a validation or test patient; such patients never train",
+    )
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Self:
+        if (self.epsilon is None) == (self.noise_multiplier is None):
+            raise ValueError("give exactly one of epsilon and noise_multiplier")
+        return self
+
+    @property
+    def rate(self) -> float:
+        """The chance that a patient is in a step: 1 for full sampling."""
+        return 1.0 if self.sampling == "full" else self.sampling_rate
+
+
+Privacy = Annotated[NoPrivacy | LocalPrivacy, Field(discriminator="mechanism")]
