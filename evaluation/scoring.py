@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -26,14 +28,7 @@ def class_scores(
     images of one patient only has no AUROC. Raises EvaluationError on NaN in `log_probabilities`, on labels out of range or
     on unequal shapes.
     """
-    labels, logs = np.asarray(labels), np.asarray(log_probabilities, dtype=np.float64)
-    if logs.ndim != 2 or labels.shape != logs.shape[:1]:
-        raise EvaluationError(f"labels {labels.shape} do not belong to log-probabilities {logs.shape}.")
-    n_classes = logs.shape[1]
-    if n_classes < 2:
-        raise EvaluationError(f"log-probabilities have {n_classes} column; a binary task needs two, one per class.")
-    if labels.size and not (np.issubdtype(labels.dtype, np.integer) and 0 <= labels.min() <= labels.max() < n_classes):
-        raise EvaluationError(f"labels must be class indices from 0 to {n_classes - 1}.")
+    labels, logs = checked_rows(labels, log_probabilities)
     if not _can_be_ranked(logs):
         raise EvaluationError("a log-probability is not a number; the model diverged, so there is nothing to score.")
     own = None if alone is None else np.asarray(alone, dtype=np.float64)
@@ -43,33 +38,52 @@ def class_scores(
         )
     if own is not None and not _can_be_ranked(own):
         own = None
-    classes = (1,) if n_classes == 2 else range(n_classes)
     return tuple(
-        _one_class(labels == index, _log_odds(logs, index), None if own is None else _log_odds(own, index), patients)
-        for index in classes
+        _one_class(labels == index, log_odds(logs, index), None if own is None else log_odds(own, index), patients)
+        for index in scored_classes(logs.shape[1])
     )
+
+
+def scored_classes(n_classes: int) -> Sequence[int]:
+    """Which classes are scored against the rest: the second of two, or every one."""
+    return (1,) if n_classes == 2 else range(n_classes)
+
+
+def checked_rows(
+    labels: NDArray[np.integer], log_probabilities: NDArray[np.floating]
+) -> tuple[NDArray[np.integer], NDArray[np.float64]]:
+    """`labels` (n,) and `log_probabilities` (n, n_classes) as float64. Raises EvaluationError unless they belong together."""
+    labels, logs = np.asarray(labels), np.asarray(log_probabilities, dtype=np.float64)
+    if logs.ndim != 2 or labels.shape != logs.shape[:1]:
+        raise EvaluationError(f"labels {labels.shape} do not belong to log-probabilities {logs.shape}.")
+    n_classes = logs.shape[1]
+    if n_classes < 2:
+        raise EvaluationError(f"log-probabilities have {n_classes} column; a binary task needs two, one per class.")
+    if labels.size and not (np.issubdtype(labels.dtype, np.integer) and 0 <= labels.min() <= labels.max() < n_classes):
+        raise EvaluationError(f"labels must be class indices from 0 to {n_classes - 1}.")
+    return labels, logs
 
 
 def _can_be_ranked(logs: NDArray[np.float64]) -> bool:
     return not np.isnan(logs).any() and bool(np.isfinite(logs.max(axis=1)).all())
 
 
-def _log_odds(log_probabilities: NDArray[np.float64], index: int) -> NDArray[np.float64]:
+def log_odds(log_probabilities: NDArray[np.float64], index: int) -> NDArray[np.float64]:
     """log p - log(1 - p) of one class; 1 - p is summed over the others, so nothing is lost where p is nearly 1."""
     rest = np.logaddexp.reduce(np.delete(log_probabilities, index, axis=1), axis=1)
-    log_odds: NDArray[np.float64] = log_probabilities[:, index] - rest
-    return log_odds
+    odds: NDArray[np.float64] = log_probabilities[:, index] - rest
+    return odds
 
 
 def _one_class(
     labels: NDArray[np.bool_],
-    log_odds: NDArray[np.float64],
+    odds: NDArray[np.float64],
     alone: NDArray[np.float64] | None,
     patients: NDArray[np.integer] | None,
 ) -> ClassScores:
-    auroc, variance = delong(labels, log_odds, patients) or (None, None)
-    paired = None if alone is None else paired_delong(labels, log_odds, alone, patients)
-    positive, negative = histogram(labels, log_odds)
+    auroc, variance = delong(labels, odds, patients) or (None, None)
+    paired = None if alone is None else paired_delong(labels, odds, alone, patients)
+    positive, negative = histogram(labels, odds)
     return ClassScores(
         n_positive=int(positive.sum()),
         n_negative=int(negative.sum()),
