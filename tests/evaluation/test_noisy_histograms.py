@@ -66,7 +66,7 @@ def test_an_empty_part_gives_empty_counts():
 
 
 def test_rows_that_do_not_belong_together_are_refused():
-    with pytest.raises(EvaluationError, match="integers"):
+    with pytest.raises(EvaluationError, match="integer code"):
         count_votes(np.array([0, 1]), np.zeros((2, 2)), np.array([1]), first)
     with pytest.raises(EvaluationError, match="do not belong"):
         count_votes(np.array([0]), np.zeros((2, 2)), np.array([1]), first)
