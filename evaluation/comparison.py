@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from evaluation.federated import Measured, difference_variance, site_auroc
+from evaluation.federated import site_auroc
 from evaluation.intervals import difference_interval, paired_interval
+from evaluation.measure import AnyScores, difference_variance
+from evaluation.measured import Measured
 from evaluation.metrics import near_the_edge
-from protocol.messages import Scores
 
 Verdict = Literal["better", "worse", "no_clear_difference", "not_estimable"]
 
@@ -41,7 +42,7 @@ class Comparison:
 NOT_ESTIMABLE = Comparison(None, None, None, "not_estimable")
 
 
-def compare_scores(model: Scores | None, alone: Scores) -> Comparison:
+def compare_scores(model: AnyScores | None, alone: AnyScores) -> Comparison:
     """`model` minus `alone` at one site, paired where the site said how the two move together."""
     if model is None:
         return NOT_ESTIMABLE
@@ -51,7 +52,7 @@ def compare_scores(model: Scores | None, alone: Scores) -> Comparison:
 def compare(model: Measured, baseline: Measured, variance: float | None = None) -> Comparison:
     """`model` minus `baseline`: better or worse only if the 95% interval of the difference leaves out 0.
 
-    `variance` is that of the difference on the same cases (`federated.difference_variance`). Without it, the two are compared
+    `variance` is that of the difference on the same cases (`measure.difference_variance`). Without it, the two are compared
     as if scored on different cases (`intervals.difference_interval`): too wide an interval, so better and worse are said too
     seldom. So they are where variances promise too much: an AUROC very near 0 or 1 (there the paired interval held the truth
     79 to 93 times in 100, not 95), and a difference without any spread.

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import chdtrc
 
-from evaluation.federated import Measured
 from evaluation.intervals import logit, score_variance
+from evaluation.measured import Measured
 from evaluation.metrics import near_the_edge
 
 

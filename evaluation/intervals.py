@@ -77,3 +77,9 @@ def paired_interval(first: float, second: float, variance: float, z: float = Z95
     """(difference, lo, hi) of first - second from the `variance` of that difference; symmetric, cut at -1 and 1."""
     difference, half = first - second, z * math.sqrt(variance)
     return difference, max(-1.0, difference - half), min(1.0, difference + half)
+
+
+def widened(value: float, lo: float, hi: float, variance: float, z: float = Z95) -> tuple[float, float]:
+    """The interval of `value` with an independent error of `variance` added: square and add (Zou & Donner); cut at 0 and 1."""
+    extra = z * math.sqrt(variance)
+    return max(0.0, value - math.hypot(value - lo, extra)), min(1.0, value + math.hypot(hi - value, extra))

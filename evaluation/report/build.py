@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from evaluation.measure import pooled_classes
 from evaluation.report.absence import never_trained
 from evaluation.report.check import check
 from evaluation.report.inputs import RunSummary
@@ -13,8 +14,9 @@ from evaluation.report.outcome import outcome
 from evaluation.report.performance import performance
 from evaluation.report.privacy import privacy_entry
 from evaluation.report.rounds import round_entry
-from evaluation.report.sites import site_entry
+from evaluation.report.sites import about_patients, site_entry
 from evaluation.report.texts import LIMITATIONS, METHODS, NOT_EVALUATED
+from evaluation.report.texts_private import PRIVATE_LIMITATIONS, PRIVATE_METHODS
 from protocol.errors import EvaluationError
 
 SCHEMA_VERSION = "fedward.report/1"
@@ -24,12 +26,14 @@ def build_report(summary: RunSummary) -> dict[str, Any]:
     """The content of report.json (docs/report.md explains every field). Raises EvaluationError on an absurd summary."""
     check(summary)
     class_names, scored_names = _class_names(summary)
+    privacy = privacy_entry(summary.privacy)
     ordered = sorted(summary.sites, key=lambda site: site.id)
     rounds = [round_entry(one) for one in sorted(summary.rounds, key=lambda one: (one.round, one.attempt))]
     absent = never_trained(rounds, [site.id for site in ordered])
     sites = [site_entry(site, class_names, scored_names, absent) for site in ordered]
-    whole = outcome(rounds, sites)
     model = _plain("model", summary.model)
+    private = privacy["mechanism"] != "none"
+    whole = outcome(rounds, sites, private=private)
     report = {
         "schema_version": SCHEMA_VERSION,
         "job": summary.job,
@@ -41,12 +45,13 @@ def build_report(summary: RunSummary) -> dict[str, Any]:
         "plan": {"digest": summary.plan_digest, "content": _plain("plan", summary.plan)},
         "cohort": {
             "n_sites": len(sites),
-            "n_sites_described": sum(bool(site["store_digest"]) for site in sites),
+            "n_sites_described": None if private else sum(bool(site["store_digest"]) for site in sites),
             "n_sites_trained": len(whole["aggregated_sites"]),
-            **{key: sum(site[key] for site in sites) for key in ("n_patients", "n_train", "n_validation", "n_test")},
+            **{key: _total(sites, key) for key in ("n_patients", "n_train", "n_validation", "n_test")},
+            "test_patients": _test_patients(summary, scored_names),
             "class_names": class_names,
         },
-        "privacy": privacy_entry(summary.privacy),
+        "privacy": privacy,
         "performance": performance(ordered, scored_names),
         "sites": sites,
         "rounds": rounds,
@@ -55,13 +60,24 @@ def build_report(summary: RunSummary) -> dict[str, Any]:
             "model_digest": model.get("digest"),
             "store_digests": {site["id"]: site["store_digest"] for site in sites},
         },
-        "methods": [dict(method) for method in METHODS],
-        "limitations": list(LIMITATIONS),
+        "methods": [dict(method) for method in (PRIVATE_METHODS if private else METHODS)],
+        "limitations": list(PRIVATE_LIMITATIONS if private else LIMITATIONS),
         "not_evaluated": list(NOT_EVALUATED),
         "software": _plain("software", summary.software),
     }
     plain: dict[str, Any] = _plain("summary", report)
     return plain
+
+
+def _total(sites: list[dict[str, Any]], key: str) -> int | None:
+    """The sum over sites; None if any site does not release the number."""
+    counts = [site[key] for site in sites]
+    return None if None in counts else sum(counts)
+
+
+def _test_patients(summary: RunSummary, scored_names: list[str]) -> dict[str, dict[str, int]] | None:
+    scored = [site.federated for site in summary.sites if site.federated is not None]
+    return about_patients(pooled_classes(scored), scored_names) if scored else None
 
 
 def _plain(what: str, value: Mapping[str, Any]) -> dict[str, Any]:

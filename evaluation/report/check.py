@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
+from typing import Any
 
+from evaluation.measure import AnyScores
+from evaluation.noisy_histograms import N_BINS
 from evaluation.report.inputs import RoundSummary, RunSummary, SiteSummary
 from protocol.canonical import digest_json
 from protocol.errors import EvaluationError
-from protocol.messages import ClassScores, Scores
+from protocol.messages import ClassScores, PrivateScores, Scores
 
 # The silo scores its own model twice, for the covariance and by itself; on a GPU the two may rank near ties differently.
 _SLACK, _ROUNDING = 1.01, 1e-12
@@ -36,17 +39,22 @@ def check(summary: RunSummary) -> None:
     sizes = {len(scores.classes) for _, scores in _all_scores(summary)}
     if len(sizes) > 1:
         raise EvaluationError(f"sites scored {sorted(sizes)} classes; all must score the same.")
+    wanted = Scores if summary.privacy.get("mechanism") == "none" else PrivateScores
     for where, scores in _all_scores(summary):
-        _check_scores(where, scores)
+        if not isinstance(scores, wanted):
+            raise EvaluationError(f"{where}: {type(scores).__name__} under mechanism {summary.privacy.get('mechanism')!r}.")
+        if not scores.classes:
+            raise EvaluationError(f"{where}: no class was scored.")
+        _CHECKS[wanted](where, scores)
     for site in summary.sites:
         for kind, model in (("federated", site.federated), ("personalised", site.personalised)):
-            if model is not None and site.alone is not None:
+            if isinstance(model, Scores) and isinstance(site.alone, Scores):
                 _check_pair(f"site {site.id}, {kind}", model, site.alone)
 
 
 def _check_site(site: SiteSummary) -> None:
     counts = (site.n_patients, site.n_train, site.n_validation, site.n_test, *site.class_counts_train)
-    if min(counts) < 0:
+    if any(count is not None and count < 0 for count in counts):
         raise EvaluationError(f"site {site.id}: a count is negative: {counts}.")
 
 
@@ -58,9 +66,11 @@ def _check_round(one: RoundSummary) -> None:
         raise EvaluationError(f"{where}: who was aggregated must have trained, who trained must be configured.")
     if not all(math.isfinite(loss) for loss in one.train_loss.values()):
         raise EvaluationError(f"{where}: a training loss is not finite; such an update must be refused, not reported.")
+    if one.epsilon is not None and not 0.0 <= one.epsilon < math.inf:
+        raise EvaluationError(f"{where}: an epsilon of {one.epsilon} is not possible.")
 
 
-def _all_scores(summary: RunSummary) -> Iterator[tuple[str, Scores]]:
+def _all_scores(summary: RunSummary) -> Iterator[tuple[str, AnyScores]]:
     for site in summary.sites:
         for kind, scores in (("federated", site.federated), ("alone", site.alone), ("personalised", site.personalised)):
             if scores is not None:
@@ -71,8 +81,6 @@ def _all_scores(summary: RunSummary) -> Iterator[tuple[str, Scores]]:
 
 
 def _check_scores(where: str, scores: Scores) -> None:
-    if not scores.classes:
-        raise EvaluationError(f"{where}: no class was scored.")
     if not math.isfinite(scores.loss) or not 0.0 <= scores.accuracy <= 1.0:
         raise EvaluationError(f"{where}: loss {scores.loss} or accuracy {scores.accuracy} is not possible.")
     for one in scores.classes:
@@ -89,6 +97,17 @@ def _check_class(where: str, n: int, one: ClassScores) -> None:
         raise EvaluationError(f"{where}: an AUROC comes with its variance, and only where both classes are present.")
     if one.auroc is not None and not 0.0 <= one.auroc <= 1.0:
         raise EvaluationError(f"{where}: AUROC {one.auroc} is outside 0 to 1.")
+
+
+def _check_noised(where: str, scores: PrivateScores) -> None:
+    if not all(math.isfinite(one) and one > 0.0 for one in (scores.epsilon, scores.scale)):
+        raise EvaluationError(f"{where}: noise of scale {scores.scale} at epsilon {scores.epsilon} is not possible.")
+    sizes = {len(counts) for one in scores.classes for counts in (one.positive, one.negative)}
+    if sizes != {N_BINS}:
+        raise EvaluationError(f"{where}: histograms of {sorted(sizes)} bins; this release counts in {N_BINS}.")
+
+
+_CHECKS: Mapping[type, Callable[[str, Any], None]] = {Scores: _check_scores, PrivateScores: _check_noised}
 
 
 def _check_pair(where: str, model: Scores, alone: Scores) -> None:

@@ -6,14 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from protocol.messages import Scores
+from evaluation.measure import AnyScores
 
 
 @dataclass(frozen=True)
 class RoundSummary:
     """One attempt at one round. `trained` replied in time, `aggregated` entered the model, `failures` says why not.
 
-    `train_loss` is the mean loss of each silo's local steps; `validation` scores the global model after this round.
+    `train_loss` is the mean loss of each silo's local steps; `validation` scores the global model after this round. `epsilon`
+    is what the run has cost a patient up to the end of this round; None where that was not computed, or nothing limits it.
     """
 
     round: int
@@ -24,7 +25,8 @@ class RoundSummary:
     aggregated: tuple[str, ...]
     failures: Mapping[str, str] = field(default_factory=dict)
     train_loss: Mapping[str, float] = field(default_factory=dict)
-    validation: Mapping[str, Scores] = field(default_factory=dict)
+    validation: Mapping[str, AnyScores] = field(default_factory=dict)
+    epsilon: float | None = None
 
 
 @dataclass(frozen=True)
@@ -32,21 +34,22 @@ class SiteSummary:
     """One hospital: its cohort under the plan (n_train, n_validation and n_test count images) and its test scores.
 
     `class_counts_train` is empty and `store_digest` "" if the site never described its cohort. `federated` is None if the
-    site never scored the final model; `alone` and `personalised` are None unless asked for.
+    site never scored the final model; `alone` and `personalised` are None unless asked for. Under a private plan a site
+    says nothing of its cohort: counts are None, tuples empty, `store_digest` is "".
     """
 
     id: str
-    n_patients: int
-    n_train: int
-    n_validation: int
-    n_test: int
+    n_patients: int | None
+    n_train: int | None
+    n_validation: int | None
+    n_test: int | None
     class_counts_train: tuple[int, ...]
     modalities: tuple[str, ...]
     manufacturers: tuple[str, ...]
     store_digest: str
-    federated: Scores | None
-    alone: Scores | None = None
-    personalised: Scores | None = None
+    federated: AnyScores | None
+    alone: AnyScores | None = None
+    personalised: AnyScores | None = None
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,8 @@ class RunSummary:
     """Everything the report is made from.
 
     `generated_at` is an ISO 8601 date and time; `plan` the plan as JSON types, whose digest is `plan_digest`; `model` holds
-    at least `digest`; `privacy` holds `mechanism` and `secure_aggregation`; `software` maps a package to its version.
+    at least `digest`; `privacy` holds `mechanism` and `secure_aggregation`, and under a private plan what
+    `report.privacy_local` asks for; `software` maps a package to its version.
     """
 
     job: str

@@ -12,7 +12,7 @@ _ORDINALS = ("A", "A second", "A third", "A fourth", "A fifth", "A sixth", "A se
 _MOST_REASONS = 3  # in the sentence; beyond, the page's section on rounds has them
 
 
-def outcome(rounds: Sequence[dict[str, Any]], sites: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def outcome(rounds: Sequence[dict[str, Any]], sites: Sequence[dict[str, Any]], *, private: bool = False) -> dict[str, Any]:
     """report.json's `outcome`: `sentence`, and the site ids behind each of its counts.
 
     If any hospital was compared, each stands in one of `versus_alone`: `not_estimable` holds those without a comparison too.
@@ -29,7 +29,8 @@ def outcome(rounds: Sequence[dict[str, Any]], sites: Sequence[dict[str, Any]]) -
     left = {
         site["id"]: _missing(site) for site in sites if site["id"] in verdicts["not_estimable"] and site["id"] not in absent
     }
-    parts = [trained, _absence(absent, len(took_part)), _comparison(verdicts) if compared else _NOT_COMPARED, _left(left)]
+    comparison = _comparison(verdicts) if compared else _NOT_COMPARED[private]
+    parts = [trained, _absence(absent, len(took_part)), comparison, _left(left)]
     return {
         "sentence": " ".join(part for part in parts if part),
         "aggregated_sites": took_part,
@@ -39,7 +40,11 @@ def outcome(rounds: Sequence[dict[str, Any]], sites: Sequence[dict[str, Any]]) -
     }
 
 
-_NOT_COMPARED = "It was not compared with models that hospitals trained alone."
+_NOT_COMPARED = {
+    False: "It was not compared with models that hospitals trained alone.",
+    True: "Whether a hospital's own model would rank as well was not measured: the scores of a model trained without noise may "
+    "not leave a hospital.",
+}
 
 
 def _absence(absent: Mapping[str, str], n_trained: int) -> str:

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from evaluation.federated import pooled, pooled_by_class, site_auroc, stratified, worst_site
+from evaluation.federated import pooled, site_auroc, stratified, worst_site
 from evaluation.heterogeneity import spread
+from evaluation.measure import AnyScores, pooled_classes
 from evaluation.report.inputs import SiteSummary
 from evaluation.report.sites import NOT_SCORED
-from protocol.messages import Scores
 
 
 def performance(sites: Sequence[SiteSummary], scored_names: Sequence[str]) -> dict[str, Any]:
@@ -22,7 +22,7 @@ def performance(sites: Sequence[SiteSummary], scored_names: Sequence[str]) -> di
     everyone = list(scored.values())
     measured = [site_auroc(scores) for scores in everyone]
     worst, between = worst_site(scored), spread(measured)
-    per_class = [one.estimate().to_json() for one in pooled_by_class(everyone)]
+    per_class = [one.estimate().to_json() for one in pooled_classes(everyone)]
     named = [{"name": name, "auroc": one} for name, one in zip(scored_names, per_class, strict=True)]
     return {
         "global": {
@@ -45,6 +45,6 @@ def performance(sites: Sequence[SiteSummary], scored_names: Sequence[str]) -> di
     }
 
 
-def _within(sites: Sequence[Scores]) -> dict[str, Any]:
+def _within(sites: Sequence[AnyScores]) -> dict[str, Any]:
     found = stratified(sites).estimate()
     return (found if found.value is not None else replace(found, why="no_site")).to_json()

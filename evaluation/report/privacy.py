@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from evaluation.report.privacy_local import local_entry
 from protocol.errors import EvaluationError
 
-# Every field of protocol.messages.Release but the model change; a test holds the two together.
+# Every field of the releases of a plan without a mechanism but the model change; a test holds the two together.
 LEAVES = (
     "counts of its patients, of the images in each part, of the training images by class and of the positive ones, of the "
     "test and validation images by class, and of the training steps",
@@ -44,6 +45,8 @@ _NONE = {
 def privacy_entry(privacy: Mapping[str, Any]) -> dict[str, Any]:
     """report.json's `privacy`. Raises EvaluationError for settings whose protection this release cannot describe."""
     settings = privacy.get("mechanism"), privacy.get("secure_aggregation", False)
+    if settings == ("local", False):
+        return local_entry(privacy)
     if settings != ("none", False):
         raise EvaluationError(
             f"the report cannot describe mechanism {settings[0]!r} with secure_aggregation {settings[1]!r} yet; "

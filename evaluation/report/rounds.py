@@ -9,7 +9,7 @@ from evaluation.report.inputs import RoundSummary
 
 
 def round_entry(one: RoundSummary) -> dict[str, Any]:
-    """report.json's `rounds[i]`; `validation_global` is null where no site validated."""
+    """report.json's `rounds[i]`; `validation_global` is null where no site validated, `epsilon` where it was not computed."""
     sites = [one.validation[site] for site in sorted(one.validation)]
     return {
         "round": one.round,
@@ -22,4 +22,5 @@ def round_entry(one: RoundSummary) -> dict[str, Any]:
         "train_loss": {site: round(one.train_loss[site], 6) for site in sorted(one.train_loss)},
         "validation": {site: site_auroc(one.validation[site]).estimate().to_json() for site in sorted(one.validation)},
         "validation_global": pooled(sites).estimate().to_json() if sites else None,
+        "epsilon": None if one.epsilon is None else round(one.epsilon, 6),
     }

@@ -7,10 +7,12 @@ from dataclasses import replace
 from typing import Any
 
 from evaluation.comparison import compare_scores
-from evaluation.federated import class_auroc, site_auroc
+from evaluation.federated import site_auroc
+from evaluation.intervals import Z95
+from evaluation.measure import AnyScores, class_aurocs
+from evaluation.measured import Measured
 from evaluation.metrics import Estimate
 from evaluation.report.inputs import SiteSummary
-from protocol.messages import Scores
 
 NOT_SCORED = Estimate(None, None, None, "not scored", "<10", None, "not_estimable", "no_score")
 
@@ -33,6 +35,7 @@ def site_entry(
         "n_test": site.n_test,
         "class_counts_train": dict(zip(class_names, site.class_counts_train, strict=bool(site.class_counts_train))),
         "positives_test": _positives(site.federated, scored_names),
+        "test_patients": about_patients(class_aurocs(site.federated) if site.federated else (), scored_names),
         "modalities": list(site.modalities),
         "manufacturers": list(site.manufacturers),
         "store_digest": site.store_digest,
@@ -44,11 +47,11 @@ def site_entry(
     }
 
 
-def by_class(scores: Scores | None, scored_names: Sequence[str]) -> list[dict[str, Any]]:
+def by_class(scores: AnyScores | None, scored_names: Sequence[str]) -> list[dict[str, Any]]:
     """Each class against the rest; empty for a binary task, where it would repeat the headline."""
     if scores is None or len(scores.classes) == 1:
         return []
-    estimates = [class_auroc(one).estimate().to_json() for one in scores.classes]
+    estimates = [one.estimate().to_json() for one in class_aurocs(scores)]
     return [{"name": name, "auroc": one} for name, one in zip(scored_names, estimates, strict=True)]
 
 
@@ -58,14 +61,29 @@ def _not_scored(site: SiteSummary, absent: Mapping[str, str]) -> Estimate:
     return replace(NOT_SCORED, why="too_few_images") if site.n_test == 0 and site.store_digest else NOT_SCORED
 
 
-def _optional(scores: Scores | None) -> Estimate | None:
+def _optional(scores: AnyScores | None) -> Estimate | None:
     return None if scores is None else site_auroc(scores).estimate()
 
 
-def _positives(scores: Scores | None, scored_names: Sequence[str]) -> dict[str, int] | None:
-    if scores is None:
+def _positives(scores: AnyScores | None, scored_names: Sequence[str]) -> dict[str, int] | None:
+    measured = class_aurocs(scores) if scores is not None else ()
+    if not measured or any(one.noise for one in measured):
         return None
-    return {name: one.n_positive for name, one in zip(scored_names, scores.classes, strict=True)}
+    return {name: one.n_positive for name, one in zip(scored_names, measured, strict=True)}
+
+
+def about_patients(measured: Sequence[Measured], scored_names: Sequence[str]) -> dict[str, dict[str, int]] | None:
+    """How many test patients there are by noised counts: of each class and, for two classes, of the rest; None if exact."""
+    found: dict[str, dict[str, int]] = {}
+    for name, one in zip(scored_names, measured, strict=bool(measured)):
+        if one.noise is None:
+            return None
+        counts = {name: one.n_positive} | ({"the rest": one.n_negative} if len(measured) == 1 else {})
+        half = Z95 * one.noise.count_sd
+        for label, count in counts.items():
+            lo, hi = round(max(0.0, count - half)), round(max(0.0, count + half))
+            found[label] = {"value": max(0, count), "lo": lo, "hi": hi}
+    return found or None
 
 
 def _versus_alone(site: SiteSummary) -> dict[str, Any] | None:

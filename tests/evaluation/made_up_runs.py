@@ -2,16 +2,36 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from typing import Any
 
 import numpy as np
 
+from evaluation.noisy_histograms import count_votes
 from evaluation.report.inputs import RoundSummary, RunSummary, SiteSummary
 from evaluation.scoring import class_scores
 from protocol.canonical import digest_json
-from protocol.messages import Address, Scores
+from protocol.messages import Address, NoisyHistograms, PrivateScores, Receipt, Scores
 
 ADDRESS = Address(job="demo", plan_digest="sha256:00", round=0, attempt=1)
+RECEIPT = Receipt(cohort="3f2c", entries=4, head="sha256:11", public_key=b"k" * 32, signature=b"s" * 64)
+GUARANTEE: dict[str, Any] = {
+    "mechanism": "local",
+    "secure_aggregation": False,
+    "unit": "patient",
+    "epsilon": 8.0,
+    "delta": 1e-6,
+    "noise_multiplier": 0.87,
+    "sampling_rate": 0.1,
+    "steps": 300,
+    "clip_norm": 1.0,
+    "epsilon_by_part": {"train": 8.0, "validation": 3.0, "test": 0.3},
+    "batch_patients": 40,
+    "max_images_per_patient": 8,
+    "max_silos_per_patient": 1,
+    "metrics_epsilon": 0.3,
+}
 
 
 def draw_rows(
@@ -151,4 +171,52 @@ def make_summary(
         rounds=make_rounds(sites, n_rounds, n_classes=n_classes),
         sites=sites,
         software={"fedward": "0.1.0", "torch": "2.13.0", "monai": "1.5.0"},
+    )
+
+
+def noised(scores: tuple[np.ndarray, np.ndarray], seed: int, epsilon: float, kind: str, split: str) -> PrivateScores:
+    """Labels (n,) and log-probabilities (n, classes) as a private silo sends them; every row is a patient."""
+    rng, labels = np.random.default_rng((seed, 99)), scores[0]
+    pairs = count_votes(labels, scores[1], np.arange(len(labels)), lambda k: int(rng.integers(k)))
+    scale = len(pairs) / epsilon
+    q = -math.expm1(-1.0 / scale)
+
+    def add(counts: np.ndarray) -> tuple[int, ...]:
+        return tuple((counts + rng.geometric(q, len(counts)) - rng.geometric(q, len(counts))).tolist())
+
+    classes = tuple(NoisyHistograms(add(positive), add(negative)) for positive, negative in pairs)
+    return PrivateScores(ADDRESS, kind, split, epsilon, scale, classes, RECEIPT)
+
+
+def make_private_summary(
+    n_tests: dict[str, int] | None = None, *, n_rounds: int = 10, n_classes: int = 2, epsilon: float = 8.0
+) -> RunSummary:
+    """A finished run under mechanism local; `n_tests` maps a hospital's name to its number of test patients."""
+    n_tests = n_tests or {"charite": 1400, "san-raffaele": 900, "uz-leuven": 520, "st-elsewhere": 60}
+    summary = make_summary(n_tests, n_rounds=n_rounds, n_classes=n_classes, alone=False, personalised=False)
+    sites, rounds = [], []
+    for index, site in enumerate(summary.sites, start=1):
+        rows = draw_rows(index, n_tests[site.id], 1.15, n_classes=n_classes)
+        unknown = dict.fromkeys(("n_patients", "n_train", "n_validation", "n_test"))
+        empty = {"class_counts_train": (), "modalities": (), "manufacturers": (), "store_digest": ""}
+        scores = noised(rows, index, 0.3, "federated", "test")
+        sites.append(dataclasses.replace(site, **unknown, **empty, federated=scores))
+    for one in summary.rounds:
+        validation = {
+            site: noised(
+                draw_rows(1000 * index + one.round, n // 2, 1.1 - 0.75**one.round, n_classes=n_classes),
+                1000 * index + one.round,
+                0.3,
+                "federated",
+                "validation",
+            )
+            for index, (site, n) in enumerate(n_tests.items())
+        }
+        spent = epsilon * math.sqrt(one.round / n_rounds)
+        rounds.append(dataclasses.replace(one, train_loss={}, validation=validation, epsilon=spent))
+    return dataclasses.replace(
+        summary,
+        sites=tuple(sites),
+        rounds=tuple(rounds),
+        privacy=GUARANTEE | {"epsilon": epsilon, "epsilon_by_part": {"train": epsilon, "validation": 3.0, "test": 0.3}},
     )

@@ -8,8 +8,10 @@ import pytest
 
 from evaluation.comparison import ALPHA, PAIRED, UNPAIRED, compare, compare_scores
 from evaluation.delong import paired_delong
-from evaluation.federated import Measured, difference_variance, site_auroc
+from evaluation.federated import site_auroc
 from evaluation.intervals import difference_interval, paired_interval
+from evaluation.measure import difference_variance
+from evaluation.measured import Measured
 from protocol.messages import Scores
 from tests.evaluation.made_up_runs import draw_rows, draw_scores, scores_of
 from tests.evaluation.test_paired_delong import two_models

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from evaluation.federated import Measured, macro, pooled, site_auroc, stratified, worst_site
+from evaluation.federated import pooled, site_auroc, stratified, worst_site
 from evaluation.heterogeneity import spread
+from evaluation.measured import Measured, macro
 from evaluation.scoring import class_scores
 from protocol.errors import EvaluationError
 from protocol.messages import Scores

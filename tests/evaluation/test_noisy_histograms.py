@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 from scipy.stats import norm
 
+from evaluation.federated import pooled, site_auroc, stratified, worst_site
+from evaluation.measured import Measured
+from evaluation.metrics import Estimate
 from evaluation.noisy_histograms import EDGES, N_BINS, count_votes, noise_variance, noisy_auroc
 from protocol.errors import EvaluationError
+from protocol.messages import NoisyHistograms, PrivateScores
+from tests.evaluation.made_up_runs import ADDRESS, RECEIPT, draw_scores
 
 
 def first(k: int) -> int:
@@ -137,3 +143,82 @@ def test_the_noise_part_is_what_noise_does_to_fixed_counts(epsilon: float):
     exact = noisy_auroc(positive, negative, 0.0)
     assert exact is not None
     assert values.mean() == pytest.approx(exact.value, abs=0.005)
+
+
+def noised_scores(rng: np.random.Generator, epsilon: float, n: int, share: float, auroc: float) -> tuple[PrivateScores, float]:
+    """A site of `n` patients as it is sent, and the AUROC that the bins leave of the true one."""
+    p, q, truth = bins_of(auroc)
+    n_positive = int(rng.binomial(n, share))
+    positive = rng.multinomial(n_positive, p) + discrete_laplace(rng, 1 / epsilon, (N_BINS,))
+    negative = rng.multinomial(n - n_positive, q) + discrete_laplace(rng, 1 / epsilon, (N_BINS,))
+    histograms = NoisyHistograms(tuple(positive.tolist()), tuple(negative.tolist()))
+    return PrivateScores(ADDRESS, "federated", "test", epsilon, 1 / epsilon, (histograms,), RECEIPT), truth
+
+
+def coverage(estimates: list[Estimate], truth: float) -> tuple[float, float]:
+    """How often a figure is shown, and how often the interval of a shown one holds the truth."""
+    shown = [one for one in estimates if one.lo is not None and one.hi is not None]
+    return len(shown) / len(estimates), float(np.mean([one.lo <= truth <= one.hi for one in shown])) if shown else math.nan
+
+
+@pytest.mark.parametrize("auroc", [0.65, 0.8, 0.92])
+@pytest.mark.parametrize(("epsilon", "n"), [(0.3, 500), (1.0, 100), (1.0, 500), (4.0, 100), (4.0, 500)])
+def test_the_interval_of_a_site_holds_the_truth(auroc: float, epsilon: float, n: int):
+    rng = np.random.default_rng(6)
+    drawn = [noised_scores(rng, epsilon, n, 0.4, auroc) for _ in range(600)]
+    shown, covered = coverage([site_auroc(scores).estimate() for scores, _ in drawn], drawn[0][1])
+    assert shown > 0.5
+    assert 0.90 <= covered <= 0.99
+
+
+def test_a_site_too_small_for_the_noise_has_no_figure():
+    rng = np.random.default_rng(7)
+    found = [site_auroc(noised_scores(rng, 0.3, 100, 0.4, 0.8)[0]).estimate() for _ in range(600)]
+    assert np.mean([one.value is None for one in found]) > 0.97
+    assert {one.why for one in found if one.value is None} == {"too_much_noise"}
+
+
+@pytest.mark.parametrize(("epsilon", "n"), [(0.3, 500), (1.0, 100), (4.0, 100)])
+@pytest.mark.parametrize("figure", [pooled, stratified])
+def test_the_intervals_over_all_sites_hold_the_truth(figure: Callable[..., Measured], epsilon: float, n: int):
+    rng = np.random.default_rng(8)
+    found, truth = [], 0.0
+    for _ in range(300):
+        sites = [noised_scores(rng, epsilon, n, 0.4, 0.8) for _ in range(5)]
+        truth = sites[0][1]
+        found.append(figure([scores for scores, _ in sites]).estimate())
+    shown, covered = coverage(found, truth)
+    assert shown > 0.95
+    assert 0.90 <= covered <= 0.99
+    values = np.array([one.value for one in found if one.value is not None])
+    assert values.mean() == pytest.approx(truth, abs=0.02)
+
+
+def test_noise_of_more_sites_adds_up():
+    rng = np.random.default_rng(9)
+    sites = [noised_scores(rng, 1.0, 300, 0.4, 0.8)[0] for _ in range(4)]
+    one, all_four = pooled(sites[:1]), pooled(sites)
+    assert one.noise is not None
+    assert all_four.noise is not None
+    assert all_four.noise.count_sd == pytest.approx(2 * one.noise.count_sd)
+    assert (one.basis, all_four.n_positive) == (
+        "pooled noised histograms",
+        sum(sum(site.classes[0].positive) for site in sites),
+    )
+
+
+def test_the_lowest_site_is_one_that_noise_leaves_a_figure():
+    rng = np.random.default_rng(10)
+    sites = {
+        "large": noised_scores(rng, 1.0, 800, 0.4, 0.9)[0],
+        "lower": noised_scores(rng, 1.0, 800, 0.4, 0.7)[0],
+        "tiny": noised_scores(rng, 1.0, 20, 0.4, 0.55)[0],
+    }
+    worst = worst_site(sites)
+    assert worst is not None
+    assert worst[0] == "lower"
+
+
+def test_exact_and_noised_scores_are_never_added():
+    with pytest.raises(EvaluationError, match="of one kind"):
+        pooled([noised_scores(np.random.default_rng(0), 1.0, 50, 0.4, 0.8)[0], draw_scores(1, 50, 1.0)])

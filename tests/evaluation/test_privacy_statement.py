@@ -2,11 +2,33 @@
 
 from __future__ import annotations
 
-from typing import get_args
+import re
+from typing import Any, get_args
+
+import pytest
 
 from evaluation.report.privacy import LEAVES, privacy_entry
-from protocol.messages import Address, ClassScores, Release
-from silo_node.answers import SHARED_BY
+from evaluation.report.privacy_local import PRIVATE_LEAVES
+from protocol.errors import EvaluationError
+from protocol.messages import (
+    Address,
+    ClassScores,
+    Description,
+    Done,
+    NoisyHistograms,
+    PrivateDescription,
+    PrivateScores,
+    PrivateUpdate,
+    Receipt,
+    Refusal,
+    Release,
+    Scores,
+    Update,
+)
+from tests.evaluation.made_up_runs import GUARANTEE
+
+OPEN = (Description, Update, Scores, Done, Refusal)
+PRIVATE = (PrivateDescription, PrivateUpdate, PrivateScores, Refusal)  # Done answers what a private plan cannot ask for
 
 NAMED_AS = {
     "n_patients": "counts of its patients",
@@ -42,17 +64,98 @@ NAMED_AS = {
     "attempt": "the attempt",
     "delta": "model change",
 }
-PARTS = {"address", "classes"}  # structs of their own, whose fields are listed
+NAMED_AS_PRIVATE = {
+    "layout_digest": "digest of the network's layout",
+    "cohort": "a random token",
+    "entries": "the number of entries",
+    "head": "the digest of the last",
+    "public_key": "public key",
+    "signature": "its signature",
+    "kind": "the federated model",
+    "split": "on validation and on test patients",
+    "epsilon": "the epsilon they cost",
+    "scale": "the scale of that noise",
+    "positive": "histograms of its patients' scores by class",
+    "negative": "histograms of its patients' scores by class",
+} | {name: NAMED_AS[name] for name in ("error", "reason", "job", "plan_digest", "round", "attempt", "delta")}
+PARTS = {"address", "classes", "receipt"}  # structs of their own, whose fields are listed
 
 
-def test_every_field_that_can_leave_a_hospital_is_named():
-    fields = {name for struct in (*get_args(Release), Address, ClassScores) for name in struct.__struct_fields__}
-    assert fields - PARTS == set(NAMED_AS)
-    entry = privacy_entry({"mechanism": "none", "secure_aggregation": False})
-    (said,) = (one for one in entry["does_not_protect"] if all(part in one for part in LEAVES))
-    assert [name for name, words in NAMED_AS.items() if words not in said] == []
+def test_a_release_is_of_a_private_plan_or_of_another():
+    assert set(OPEN) | set(PRIVATE) == set(get_args(Release))
+
+
+@pytest.mark.parametrize(
+    ("releases", "parts", "named", "leaves", "settings"),
+    [
+        (OPEN, (Address, ClassScores), NAMED_AS, LEAVES, {"mechanism": "none", "secure_aggregation": False}),
+        (PRIVATE, (Address, Receipt, NoisyHistograms), NAMED_AS_PRIVATE, PRIVATE_LEAVES, GUARANTEE),
+    ],
+)
+def test_every_field_that_can_leave_a_hospital_is_named(
+    releases: tuple[Any, ...], parts: tuple[Any, ...], named: dict[str, str], leaves: tuple[str, ...], settings: dict[str, Any]
+):
+    fields = {name for struct in (*releases, *parts) for name in struct.__struct_fields__}
+    assert fields - PARTS == set(named)
+    entry = privacy_entry(settings)
+    (said,) = (one for one in entry["does_not_protect"] if all(part in one for part in leaves))
+    assert [name for name, words in named.items() if words not in said] == []
+
+
+def test_the_promise_says_to_whom_against_whom_and_for_how_long():
+    entry = privacy_entry(GUARANTEE)
+    assert entry["statement"] == "epsilon 8 at delta 1e-06 for each patient"
+    assert (entry["epsilon"], entry["delta"], entry["loud"], entry["warning"]) == (8.0, 1e-6, False, "")
+    promised, excluded = " ".join(entry["protects"]), " ".join(entry["does_not_protect"])
+    for words in ("all images of that patient together", "e^epsilon = 2,981", "whole run, not a round", "even if they collude"):
+        assert words in promised
+    for words in (
+        "Secure aggregation was off",
+        "takes part",
+        "own staff",
+        "more than one hospital",
+        "a group",
+        "not in the data",
+    ):
+        assert words in excluded
+
+
+def test_secure_aggregation_is_never_called_differential_privacy():
+    for settings in (GUARANTEE, {"mechanism": "none", "secure_aggregation": False}):
+        entry = privacy_entry(settings)
+        for one in (*entry["protects"], *entry["does_not_protect"], entry["statement"]):
+            assert not re.search(r"secure aggregation (makes|gives|is|provides)", one, flags=re.IGNORECASE)
+
+
+def test_an_epsilon_above_eight_is_said_loudly():
+    parts = {"train": 12.0, "validation": 1.0, "test": 0.3}
+    entry = privacy_entry(GUARANTEE | {"epsilon": 12.0, "epsilon_by_part": parts})
+    assert entry["loud"] is True
+    assert "above 8" in entry["warning"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"epsilon": None},
+        {"epsilon": float("inf")},
+        {"epsilon": 1.0},
+        {"delta": 0.0},
+        {"steps": 1.5},
+        {"batch_patients": None},
+        {"sampling_rate": 1.2},
+        {"epsilon_by_part": {"train": 8.0}},
+        {"secure_aggregation": True},
+        {"mechanism": "distributed"},
+    ],
+)
+def test_a_promise_that_cannot_be_stated_is_refused(changes: dict[str, Any]):
+    with pytest.raises(EvaluationError):
+        privacy_entry(GUARANTEE | changes)
 
 
 def test_the_limit_for_scanners_is_the_one_the_silo_keeps():
+    from silo_node.answers import SHARED_BY
+
     assert SHARED_BY == 10
     assert any("scanners that at least ten of its patients share" in one for one in LEAVES)

@@ -14,7 +14,7 @@ from scipy.stats import norm
 
 from evaluation.comparison import compare
 from evaluation.delong import delong, paired_delong
-from evaluation.federated import Measured
+from evaluation.measured import Measured
 from evaluation.metrics import auroc_estimate
 from evaluation.report.build import build_report
 from evaluation.scoring import class_scores
