@@ -6,6 +6,7 @@ import secrets
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -13,17 +14,21 @@ import numpy as np
 from aggregator.events import JobOpened, Observer, PhaseDone, RoundCommitted, Scored, StepStarted
 from aggregator.journal import Journal
 from aggregator.questions import Desk, ask_descriptions, ask_local_models, ask_scores
-from aggregator.records import RosterRecord, ScoresRecord
+from aggregator.records import RosterRecord, RoundRecord, ScoresRecord
 from aggregator.replies import named
 from aggregator.rounds import run_round
 from aggregator.steps import LocalPhase, Progress, ScoreModel, Step, TrainRound, next_step, step_key
 from aggregator.strategies import build_strategy
+from privacy.guarantee import score_releases
 from protocol.errors import JournalError, QuorumError, UpdateError
-from protocol.messages import Description
-from protocol.network import build_network, personal_names, shared_layout, tensors_of
+from protocol.messages import Description, PrivateDescription, PrivateScores, Receipt
+from protocol.network import build_network, tensors_of
+from protocol.parts import personal_names, shared_layout
 from protocol.plan import Plan
 from protocol.transport.base import Transport
 from protocol.vectors import Vector
+
+_EMA = "ema"  # the strategy's state has other names
 
 
 class Job:
@@ -49,6 +54,8 @@ class Job:
         personal = personal_names(network, plan.federation.personal, len(plan.task.classes))
         self.layout = shared_layout(network, personal)
         self._initial = self.layout.flatten(tensors_of(network))
+        travelling = {name for name, _ in self.layout.entries} | personal
+        self._still = {name: value for name, value in tensors_of(network).items() if name not in travelling}
         self._strategy = build_strategy(plan.federation.strategy)
 
     def _claim(self, environment: Mapping[str, str]) -> str:
@@ -79,7 +86,7 @@ class Job:
             self._observe(RoundCommitted(record, replayed=True))
         for scores in self.scores():
             self._observe(Scored(scores, replayed=True))
-        validate = any(description.n_validation for description in roster.descriptions.values())
+        validate = any(_may_have(description, "validation", self.plan) for description in roster.descriptions.values())
         model: Vector = self._initial
         state: Mapping[str, Vector] = {}
         if records:
@@ -94,10 +101,10 @@ class Job:
 
     def _describe(self) -> RosterRecord:
         """Ask every silo what it brings. Raises QuorumError if too few can take part, JournalError if a cohort changed."""
-        roster = ask_descriptions(self._desk, self.layout.digest)
+        roster = ask_descriptions(self._desk, self.layout.digest, self._receipts())
         digests = self.journal.fact("store_digests", dict[str, str]) or {}
         for silo, description in roster.descriptions.items():
-            if digests.setdefault(silo, description.store_digest) != description.store_digest:
+            if digests.setdefault(silo, cohort := _cohort(description)) != cohort:
                 raise JournalError(
                     f"the cohort of {silo} changed since this job began; start a new job in another --out folder."
                 )
@@ -121,12 +128,36 @@ class Job:
         except (QuorumError, UpdateError) as error:
             self.journal.fail(step.number, attempt, str(error))
             raise
+        after = self._averaged(result.model, result.state, state)
         record = msgspec.structs.replace(
             result.record, configured=roster.configured, failures={**roster.failures, **result.record.failures}
         )
-        self.journal.commit(record, result.model, result.state, keep=self.plan.federation.average_last)
+        self.journal.commit(record, result.model, after, keep=self.plan.federation.average_last)
         self._observe(RoundCommitted(record))
-        return result.model, result.state
+        return result.model, after
+
+    def _averaged(self, model: Vector, after: Mapping[str, Vector], before: Mapping[str, Vector]) -> Mapping[str, Vector]:
+        """The strategy's state with the moving average of the global models, if the plan wants one; it begins at the first."""
+        decay = self.plan.federation.ema
+        if decay is None:
+            return after
+        return {**after, _EMA: np.float32(decay) * before.get(_EMA, model) + np.float32(1.0 - decay) * model}
+
+    def _model_of(self, record: RoundRecord) -> Vector:
+        """What is scored and kept of a round: the moving average if the plan wants one, else the global model itself."""
+        model, state = self.journal.model(record)
+        return state[_EMA] if self.plan.federation.ema is not None else model
+
+    def _receipts(self) -> tuple[Receipt, ...]:
+        """The newest receipt of each silo."""
+        newest: dict[str, Receipt] = {}
+        for record in self.journal.rounds():
+            newest |= record.receipts
+        for scores in self.scores():
+            for silo, one in scores.scores.items():
+                if isinstance(one, PrivateScores) and (silo not in newest or one.receipt.entries > newest[silo].entries):
+                    newest[silo] = one.receipt
+        return tuple(newest.values())
 
     def _closing(self, step: Step, roster: RosterRecord) -> None:
         silos = tuple(roster.descriptions)
@@ -136,7 +167,7 @@ class Job:
             self.journal.remember(step_key(step), record)
             self._observe(PhaseDone(record))
         elif isinstance(step, ScoreModel):
-            having = tuple(silo for silo in silos if _n(roster.descriptions[silo], step.split))
+            having = tuple(silo for silo in silos if _may_have(roster.descriptions[silo], step.split, self.plan))
             scores = ask_scores(self._desk, step, having, self._scored_model(step))
             self.journal.remember(step_key(step), scores)
             self._observe(Scored(scores))
@@ -148,7 +179,7 @@ class Job:
             return None
         if step.round == self.plan.federation.rounds:
             return self.final_model()
-        return self.journal.model(self.journal.rounds()[step.round - 1])[0]
+        return self._model_of(self.journal.rounds()[step.round - 1])
 
     # ------------------------------------------------------------------------------------------------------------ results
 
@@ -157,8 +188,15 @@ class Job:
         keys = sorted(key for key in self.journal.keys() if key.startswith("scores/"))  # noqa: SIM118 - not a mapping
         return [record for key in keys if (record := self.journal.fact(key, ScoresRecord)) is not None]
 
+    def model_tensors(self, vector: Vector) -> dict[str, np.ndarray[Any, Any]]:
+        """`vector` as the tensors of the network, with those that never change; personal parts are not among them."""
+        return self._still | dict(self.layout.unflatten(vector))
+
     def final_model(self) -> Vector:
-        """The mean of the last `average_last` global vectors. Raises JournalError before the last round."""
+        """The mean of the last `average_last` global vectors, or their moving average.
+
+        Raises JournalError before the last round.
+        """
         records = self.journal.rounds()
         if len(records) < self.plan.federation.rounds:
             raise JournalError(
@@ -166,12 +204,20 @@ class Job:
             )
         last = records[-self.plan.federation.average_last :]
         if len(last) == 1:
-            return self.journal.model(last[0])[0]
+            return self._model_of(last[0])
         total = np.zeros(self.layout.size, dtype=np.float64)
         for record in last:
             total += self.journal.model(record)[0]
         return (total / len(last)).astype(np.float32)
 
 
-def _n(description: Description, split: str) -> int:
-    return description.n_validation if split == "validation" else description.n_test
+def _may_have(description: Description | PrivateDescription, split: str, plan: Plan) -> bool:
+    """Whether to ask this silo for scores on `split`. A private silo never says what it has; it always answers."""
+    if isinstance(description, PrivateDescription):
+        return score_releases(plan)[split] > 0
+    return bool(description.n_validation if split == "validation" else description.n_test)
+
+
+def _cohort(description: Description | PrivateDescription) -> str:
+    """What tells one version of a cohort from another."""
+    return description.cohort if isinstance(description, PrivateDescription) else description.store_digest

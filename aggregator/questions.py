@@ -14,7 +14,19 @@ from aggregator.records import PhaseRecord, RosterRecord, ScoresRecord
 from aggregator.replies import ask
 from aggregator.steps import LocalPhase, ScoreModel
 from protocol.errors import UpdateError
-from protocol.messages import Address, Describe, Description, Done, Personalise, Score, Scores, TrainAlone
+from protocol.messages import (
+    Address,
+    Describe,
+    Description,
+    Done,
+    Personalise,
+    PrivateDescription,
+    PrivateScores,
+    Receipt,
+    Score,
+    Scores,
+    TrainAlone,
+)
 from protocol.plan import Plan
 from protocol.transport.base import Transport
 from protocol.vectors import Vector, to_wire
@@ -28,6 +40,11 @@ class Desk:
     plan: Plan
     job: str
     observe: Observer
+
+    @property
+    def private(self) -> bool:
+        """Whether silos answer with private releases."""
+        return self.plan.privacy.mechanism != "none"
 
     @property
     def deadline_s(self) -> float:
@@ -44,20 +61,24 @@ class Desk:
             self.observe(SiloAnswered(step, silo, reason))
 
 
-def ask_descriptions(desk: Desk, layout_digest: str) -> RosterRecord:
-    """What each silo brings to the plan; a silo that builds another network from it is left out."""
+def ask_descriptions(desk: Desk, layout_digest: str, receipts: tuple[Receipt, ...]) -> RosterRecord:
+    """What each silo brings to the plan; a silo that builds another network from it is left out.
+
+    `receipts`: the newest of each silo, so that it can see whether its ledger was rolled back.
+    """
     configured = desk.transport.silos
     desk.observe(StepStarted("describe", 0, configured))
-    descriptions: dict[str, Description] = {}
+    descriptions: dict[str, Description | PrivateDescription] = {}
 
-    def accept(silo: str, description: Description) -> None:
+    def accept(silo: str, description: Description | PrivateDescription) -> None:
         if description.layout_digest != layout_digest:
             raise UpdateError("the silo builds another network from this plan; run the same releases on both sides.")
         descriptions[silo] = description
         desk.observe(SiloAnswered("describe", silo, None))
 
-    request = Describe(desk.address(0), desk.plan.canonical)
-    failures = ask(desk.transport, request, configured, desk.deadline_s, Description, accept)
+    request = Describe(desk.address(0), desk.plan.canonical, receipts)
+    kind: type[Description | PrivateDescription] = PrivateDescription if desk.private else Description
+    failures = ask(desk.transport, request, configured, desk.deadline_s, kind, accept)
     desk.report_failures("describe", failures)
     return RosterRecord(configured, descriptions, failures)
 
@@ -86,9 +107,9 @@ def ask_scores(desk: Desk, step: ScoreModel, silos: tuple[str, ...], model: Vect
     """Score one kind of model at every silo; `model` is the shared vector where the kind needs it."""
     name = f"{step.split} ({step.kind})"
     desk.observe(StepStarted(name, step.round, silos))
-    scores: dict[str, Scores] = {}
+    scores: dict[str, Scores | PrivateScores] = {}
 
-    def accept(silo: str, release: Scores) -> None:
+    def accept(silo: str, release: Scores | PrivateScores) -> None:
         if (release.kind, release.split) != (step.kind, step.split):
             raise UpdateError("the scores are of another model or part than was asked for.")
         scores[silo] = release
@@ -97,6 +118,7 @@ def ask_scores(desk: Desk, step: ScoreModel, silos: tuple[str, ...], model: Vect
     with_alone = desk.plan.evaluation.alone and step.split == "test" and step.kind != "alone"
     wire = None if model is None else to_wire(model)
     request = Score(desk.address(step.round), step.kind, step.split, wire, with_alone)
-    failures = ask(desk.transport, request, silos, desk.deadline_s, Scores, accept)
+    kind: type[Scores | PrivateScores] = PrivateScores if desk.private else Scores
+    failures = ask(desk.transport, request, silos, desk.deadline_s, kind, accept)
     desk.report_failures(name, failures)
     return ScoresRecord(step.round, step.kind, step.split, time.time(), scores, failures)

@@ -8,7 +8,7 @@ from typing import TypeVar
 import numpy as np
 
 from protocol.errors import MessageError, UpdateError
-from protocol.messages import Address, Refusal, Release, Request, Update, decode_release, encode
+from protocol.messages import Address, PrivateUpdate, Refusal, Release, Request, Update, decode_release, encode
 from protocol.transport.base import Failure, Transport
 from protocol.vectors import Vector, from_wire
 
@@ -51,7 +51,7 @@ def _expect(reply: bytes | Failure, address: Address, kind: type[R]) -> R:
     return message
 
 
-def checked_delta(update: Update, size: int) -> Vector:
+def checked_delta(update: Update | PrivateUpdate, size: int) -> Vector:
     """The update's vector. Raises UpdateError if its shape is not the model's or a value is not finite."""
     delta = from_wire(update.delta)
     if delta.size != size:

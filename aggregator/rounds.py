@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 
 from aggregator.events import Observer, SiloAnswered
@@ -14,7 +15,7 @@ from aggregator.records import RoundRecord
 from aggregator.replies import ask, checked_delta, named
 from aggregator.strategies import State, Strategy
 from protocol.errors import QuorumError
-from protocol.messages import Address, Train, Update
+from protocol.messages import Address, PrivateUpdate, Train, Update
 from protocol.plan import Plan
 from protocol.transport.base import Transport
 from protocol.vectors import Vector, to_wire, vector_digest
@@ -51,18 +52,21 @@ def run_round(
     """
     started_at, start = time.time(), time.monotonic()
     total = WeightedMean(model.size)
-    updates: dict[str, Update] = {}
+    updates: dict[str, Update | PrivateUpdate] = {}
+    weights: dict[str, float] = {}
     trained: list[str] = []
-    weigh = _WEIGHTS[plan.federation.weighting]
 
-    def accept(silo: str, update: Update) -> None:
+    def accept(silo: str, update: Update | PrivateUpdate) -> None:
         trained.append(silo)
-        total.add(checked_delta(update, model.size), weigh(update))
-        updates[silo] = _without_delta(update)
+        weight = _WEIGHTS[plan.federation.weighting](update) if isinstance(update, Update) else 1.0
+        total.add(checked_delta(update, model.size), weight)
+        updates[silo] = msgspec.structs.replace(update, delta=memoryview(b""))  # its memory is free before the next one comes
+        weights[silo] = weight
         observe(SiloAnswered(f"round {address.round}", silo, None))
 
     deadline = plan.federation.round_deadline_s
-    failures = ask(transport, Train(address, deadline, to_wire(model)), configured, deadline, Update, accept)
+    kind: type[Update | PrivateUpdate] = Update if plan.privacy.mechanism == "none" else PrivateUpdate
+    failures = ask(transport, Train(address, deadline, to_wire(model)), configured, deadline, kind, accept)
     for silo, reason in failures.items():
         observe(SiloAnswered(f"round {address.round}", silo, reason))
     if len(updates) < plan.federation.quorum:
@@ -73,6 +77,7 @@ def run_round(
         )
     mean = total.result()
     new_model, new_state = strategy(model, mean, state)
+    told = {silo: update for silo, update in updates.items() if isinstance(update, Update)}
     record = RoundRecord(
         round=address.round,
         attempt=address.attempt,
@@ -82,26 +87,13 @@ def run_round(
         trained=tuple(trained),
         aggregated=tuple(updates),
         failures=failures,
-        weights={silo: weigh(update) for silo, update in updates.items()},
-        losses={silo: update.loss for silo, update in updates.items()},
-        proximals={silo: update.proximal for silo, update in updates.items()},
-        steps={silo: update.steps for silo, update in updates.items()},
-        silo_seconds={silo: update.seconds for silo, update in updates.items()},
+        weights=weights,
+        losses={silo: update.loss for silo, update in told.items()},
+        proximals={silo: update.proximal for silo, update in told.items()},
+        steps={silo: update.steps for silo, update in told.items()},
+        silo_seconds={silo: update.seconds for silo, update in told.items()},
         update_norm=float(np.linalg.norm(mean)),
         model_digest=vector_digest(new_model),
+        receipts={silo: update.receipt for silo, update in updates.items() if isinstance(update, PrivateUpdate)},
     )
     return RoundResult(new_model, new_state, record)
-
-
-def _without_delta(update: Update) -> Update:
-    """The update's numbers without its vector, so that the vector's memory is free before the next one comes."""
-    return Update(
-        address=update.address,
-        delta=memoryview(b""),
-        n_train=update.n_train,
-        n_positives=update.n_positives,
-        loss=update.loss,
-        proximal=update.proximal,
-        steps=update.steps,
-        seconds=update.seconds,
-    )

@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fedward.hospitals import ledger_of, policies_of, refuse_plan
 from fedward.note import note
 from protocol.errors import InputError
 from protocol.plan import Plan
@@ -37,22 +38,33 @@ class Result:
 
 @dataclass(frozen=True)
 class Settings:
-    """Where a run writes and how it computes. `threads` 0: one per core, at most 8."""
+    """Where a run writes, how it computes, and what its hospitals allow. `threads` 0: one per core, at most 8.
+
+    `policy` stands for every hospital's own file; without it each store's neighbour NAME.policy.yaml does. `accept_no_dp`
+    says for every hospital that a plan without differential privacy may run. `ledgers` is the folder of the cohorts' ledgers;
+    without it each lies beside its store, where the next run finds it.
+    """
 
     out: Path
     resume: bool = False
     tracking_uri: str = ""
     device: str = "auto"
     threads: int = 0
+    policy: Path | None = None
+    accept_no_dp: bool = False
+    ledgers: Path | None = None
 
 
 def run_federation(plan: Plan, stores: Mapping[str, Path], settings: Settings, observe: Observer) -> Result:
     """Run `plan` over the cohort stores in this process; each silo keeps its state under `out`/silos/<name>.
 
     Killed at any instant, the same call with `resume` continues at the same round with the same model. Raises InputError
-    if `out` holds a job and `resume` is not set, StoreError if a store cannot be used, FederationError if the job fails.
+    if `out` holds a job and `resume` is not set, PolicyError if too few hospitals allow the plan, StoreError if a store cannot
+    be used, FederationError if the job fails.
     """
     _check(plan, stores, settings)
+    policies = policies_of(stores, settings)
+    refuse_plan(plan, policies)
     _make_folder(settings.out)
     # Imported here: torch and monai take seconds, and a wrong argument should not.
     from aggregator.job import Job
@@ -65,7 +77,17 @@ def run_federation(plan: Plan, stores: Mapping[str, Path], settings: Settings, o
     _check_device(settings.device)
     cohorts = {name: CohortStore.open(path) for name, path in stores.items()}
     _check_distinct({name: cohort.digest for name, cohort in cohorts.items()})
-    nodes = {name: SiloNode(name, cohort, out / "silos" / name, device=settings.device) for name, cohort in cohorts.items()}
+    nodes = {
+        name: SiloNode(
+            name,
+            cohort,
+            out / "silos" / name,
+            policy=policies[name],
+            ledger=ledger_of(stores[name], settings.ledgers),
+            device=settings.device,
+        )
+        for name, cohort in cohorts.items()
+    }
     uri = settings.tracking_uri or f"sqlite:///{(out / 'mlflow.db').absolute()}"
     tracker = MlflowTracker(uri, None if settings.tracking_uri else out / "mlartifacts", _software())
 
@@ -145,7 +167,7 @@ def _write_results(job: Job, out: Path) -> tuple[Path, Path, Path, dict[str, Any
     digest = vector_digest(vector)
     order = json.dumps([name for name, _ in job.layout.entries])
     metadata = {"job": job.name, "plan_digest": plan.digest, "model_digest": digest, "order": order, "format": "pt"}
-    save_tensors(model, job.layout.unflatten(vector), metadata)
+    save_tensors(model, job.model_tensors(vector), metadata)
     (out / "plan.yaml").write_bytes(plan.canonical)  # JSON is YAML; these are the very bytes of the digest
     facts = {
         "network": plan.network.name,

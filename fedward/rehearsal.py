@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,11 +16,21 @@ if TYPE_CHECKING:
 _SIZE = 96  # a blank image of this edge stands in for a hospital's
 
 
-def rehearse(plan: Plan, path: Path) -> dict[str, object]:
-    """Facts about the built network. Raises PlanError with the line of the part that cannot be built."""
+@dataclass(frozen=True)
+class Rehearsal:
+    """Facts about the built network, and how many values learn at a silo."""
+
+    facts: dict[str, object]
+    n_trained: int
+
+
+def rehearse(plan: Plan, path: Path) -> Rehearsal:
+    """Raises PlanError with the line of the part that cannot be built, or that privacy does not allow as built."""
     import torch
 
-    from protocol.network import build_network, check_network, n_parameters, personal_names, shared_layout
+    from privacy.network_scan import refuse_memory, refuse_unlearned
+    from protocol.network import build_network, check_network, n_parameters
+    from protocol.parts import personal_names, shared_layout
     from silo_node.training.transforms import Pipeline
 
     n_classes = len(plan.task.classes)
@@ -35,14 +46,18 @@ def rehearse(plan: Plan, path: Path) -> dict[str, object]:
         check_network(network, tuple(image.shape), n_classes)
         personal = personal_names(network, plan.federation.personal, n_classes)
         layout = shared_layout(network, personal)
+        if plan.privacy.mechanism != "none":
+            refuse_memory(network, tuple(image.shape))
+            refuse_unlearned(network, layout)
     except NetworkError as error:
         raise PlanError(f"{path.name}:{_line(path, str(error))}: {error}") from error
-    return {
+    facts: dict[str, object] = {
         "network_input": list(image.shape),
         "n_parameters": n_parameters(network),
         "values_shared": layout.size,
         "mb_per_message": round(layout.size * 4 / 1e6, 3),
     }
+    return Rehearsal(facts, sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad))
 
 
 def _same_shape(image: torch.Tensor, augmented: torch.Tensor) -> None:

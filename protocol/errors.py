@@ -25,6 +25,7 @@ FedwardError
 ├── EvaluationError            numbers from which no honest figure follows (exit code 7)
 └── PrivacyError               a privacy promise that could not be kept, so nothing was done (exit code 8)
     ├── BudgetError            the release would spend more than the hospital allows
+    ├── IdentityError          a key file that cannot be used
     ├── PolicyError            the hospital's own policy file refuses the plan
     └── LedgerError            the ledger cannot be read, or was changed
         └── LedgerRolledBackError   an older copy of the ledger was put in its place
@@ -147,6 +148,10 @@ class PrivacyError(FedwardError):
 
 class BudgetError(PrivacyError):
     """The release would spend more epsilon than the hospital allows on this cohort."""
+
+
+class IdentityError(PrivacyError):
+    """The file of a private key cannot be read, or others can read it too."""
 
 
 class PolicyError(PrivacyError):

@@ -1,4 +1,4 @@
-"""The plan's network, built the same way on both sides: MONAI class, seeded initial weights, shared and personal tensors.
+"""The plan's network, built the same way on both sides: MONAI class, seeded initial weights or public ones.
 
 torch and monai are imported inside the functions: `fedward --help` must not wait for them.
 """
@@ -10,38 +10,76 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from protocol.errors import NetworkError
+from protocol.errors import MessageError, NetworkError, WeightsError
+from protocol.parts import head_modules, train_only
 from protocol.plan import Plan
 from protocol.seeds import derive_seed
-from protocol.vectors import Layout
+from protocol.vectors import Tensors
+from protocol.weights import find_weights
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-_NORMALISATION = ("BatchNorm", "GroupNorm", "InstanceNorm", "LayerNorm", "LocalResponseNorm", "RMSNorm")
-
 
 def build_network(plan: Plan) -> nn.Module:
-    """The network with the initial weights that `plan.seed` fixes, on the CPU. Raises NetworkError."""
+    """The network as every party starts with it, on the CPU: MONAI's, with the plan's seed, normalisation and public weights.
+
+    Parts that the plan does not train do not require a gradient. Raises NetworkError, or WeightsError if a file is missing.
+    """
     import torch
     from monai.networks import nets
 
-    factory = getattr(nets, plan.network.name)
+    from protocol import normalisation
+
+    wanted = plan.network
+    factory = getattr(nets, wanted.name)
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed(plan.seed, "initial-weights"))
-            network: nn.Module = factory(**plan.network.args)
+            network: nn.Module = factory(**wanted.args)
     except Exception as error:  # MONAI raises whatever its parts raise
-        raise NetworkError(f"network.args: MONAI's {plan.network.name} refused them: {error}") from error
+        raise NetworkError(f"network.args: MONAI's {wanted.name} refused them: {error}") from error
+    if wanted.norm == "group":
+        network = normalisation.as_group_norm(network, wanted.norm_groups)
+    if wanted.weights is not None:
+        _start_from(network, wanted.weights, len(plan.task.classes))
+    if wanted.norm == "frozen":
+        network = normalisation.as_frozen(network)
+    if plan.training.trainable:
+        train_only(network, plan.training.trainable, len(plan.task.classes))
     return network
 
 
+def _start_from(network: nn.Module, digest: str, n_classes: int) -> None:
+    """Load public weights; only the head may be missing from them or have another shape."""
+    import torch
+
+    try:
+        given: Tensors = find_weights(digest)
+    except MessageError as error:
+        raise WeightsError(f"network.weights: {error}") from error
+    own = network.state_dict()
+    head = tuple(f"{module}." for module in head_modules(network, n_classes))
+    body = {name for name in own if not name.startswith(head)} if head else set(own)
+    wrong = [name for name in sorted(body) if name not in given or tuple(given[name].shape) != tuple(own[name].shape)]
+    if wrong:
+        raise WeightsError(
+            f"network.weights: {len(wrong)} of {len(body)} tensors of the network are not in the file in that shape, "
+            f"the first is {wrong[0]!r}. Name the network the weights were made for; norm group has other layers."
+        )
+    fitting = {name: given[name] for name in own if name in given and given[name].shape == tuple(own[name].shape)}
+    network.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in fitting.items()}, strict=False)
+
+
 def logits(network: nn.Module, images: torch.Tensor) -> torch.Tensor:
-    """One row of logits per image; some MONAI networks (ViT) return their hidden states as well."""
-    output = network(images)
-    result: torch.Tensor = output[0] if isinstance(output, tuple | list) else output
-    return result
+    """One row of logits per image."""
+    return first_output(network(images))
+
+
+def first_output(output: torch.Tensor | tuple[torch.Tensor, ...] | list[torch.Tensor]) -> torch.Tensor:
+    """The logits in what a network returned; some MONAI networks (ViT) return their hidden states as well."""
+    return output[0] if isinstance(output, tuple | list) else output
 
 
 def check_network(network: nn.Module, input_shape: tuple[int, ...], n_classes: int) -> None:
@@ -64,50 +102,11 @@ def check_network(network: nn.Module, input_shape: tuple[int, ...], n_classes: i
         raise NetworkError(f"the network answers {list(output.shape)} for one image; the task needs [1, {n_classes}].")
 
 
-def personal_names(network: nn.Module, personal: tuple[str, ...], n_classes: int) -> frozenset[str]:
-    """Names of the tensors that stay at the silo: `norm`, `head`, or those of the named sub-modules. Raises NetworkError."""
-    known = {"norm": _norm_modules(network), "head": _head_module(network, n_classes)}
-    names: set[str] = set()
-    for part in personal:
-        modules = known.get(part, [part])
-        found = {key for key in network.state_dict() if any(key.startswith(f"{module}.") for module in modules)}
-        if not found:
-            raise NetworkError(f"federation.personal: the network has no part {part!r} with weights of its own.")
-        names |= found
-    return frozenset(names)
-
-
-def _norm_modules(network: nn.Module) -> list[str]:
-    return [name for name, module in network.named_modules() if type(module).__name__.startswith(_NORMALISATION)]
-
-
-def _head_module(network: nn.Module, n_classes: int) -> list[str]:
-    """The last layer that answers one value per class."""
-    outs = [
-        name
-        for name, module in network.named_modules()
-        if n_classes in (getattr(module, "out_features", None), getattr(module, "out_channels", None))
-    ]
-    return outs[-1:]
-
-
-def shared_layout(network: nn.Module, personal: frozenset[str]) -> Layout:
-    """The floating-point tensors that travel, in the network's own order. Raises NetworkError if nothing would."""
-    entries = tuple(
-        (name, tuple(tensor.shape))
-        for name, tensor in network.state_dict().items()
-        if tensor.is_floating_point() and name not in personal
-    )
-    if not entries:
-        raise NetworkError("federation.personal keeps every part at the silos: nothing is left to federate.")
-    return Layout(entries)
-
-
 def tensors_of(network: nn.Module) -> dict[str, np.ndarray]:
     """Every tensor of the network as numpy arrays on the CPU; views where possible."""
     return {name: tensor.detach().cpu().numpy() for name, tensor in network.state_dict().items()}
 
 
 def n_parameters(network: nn.Module) -> int:
-    """Number of trainable values."""
+    """Number of values in all parameters, trained or not."""
     return sum(math.prod(parameter.shape) for parameter in network.parameters())

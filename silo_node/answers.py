@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,30 +11,15 @@ from numpy.typing import NDArray
 
 from protocol.errors import CohortError, DeadlineError, SiloError
 from protocol.messages import Address, Description, Personalise, Score, Scores, Train, Update
-from protocol.plan import Plan
 from protocol.vectors import Vector, from_wire, to_wire
+from silo_node.job import Job, OpenJob
 from silo_node.scoring import log_probabilities
 from silo_node.scoring import score as score_part
-from silo_node.state import JobState
-from silo_node.training.cohort import Cohort
-from silo_node.training.local import Trainer
-from silo_node.training.model import SiloModel
 
 SHARED_BY = 10
 
 
-@dataclass(frozen=True)
-class Job:
-    """One plan on one cohort, ready to work."""
-
-    plan: Plan
-    state: JobState
-    cohort: Cohort
-    model: SiloModel
-    trainer: Trainer
-
-
-def describe(job: Job, address: Address) -> Description:
+def describe(job: OpenJob, address: Address) -> Description:
     """Counts of the cohort under the plan; no row, no identifier."""
     parts, samples = job.cohort.parts, job.cohort.store.samples
     return Description(
@@ -61,7 +45,7 @@ def _shared(values: Iterable[tuple[str | None, str]]) -> tuple[str, ...]:
     return tuple(sorted(value for value, having in patients.items() if len(having) >= SHARED_BY))
 
 
-def train(job: Job, request: Train, start: float) -> Update:
+def train(job: OpenJob, request: Train, start: float) -> Update:
     """One round of local training, counted from `start` (time.monotonic()). Raises DeadlineError or TrainingError."""
     number, vector = request.address.round, from_wire(request.model)
     job.model.load(vector, job.state.personal(before=number))
@@ -85,7 +69,7 @@ def train(job: Job, request: Train, start: float) -> Update:
     )
 
 
-def train_alone(job: Job, deadline: float) -> None:
+def train_alone(job: OpenJob, deadline: float) -> None:
     """Train and keep the local-only baseline: the mean of its last `average_last` rounds, as for the global model."""
     if job.state.model("alone") is not None:
         return  # finished before a restart; training is deterministic, so it would come out the same
@@ -102,16 +86,16 @@ def train_alone(job: Job, deadline: float) -> None:
     job.state.keep_model("alone", {name: (value / last).astype(value.dtype) for name, value in total.items()})
 
 
-def personalise(job: Job, request: Personalise, deadline: float) -> None:
+def personalise(job: OpenJob, request: Personalise, deadline: float) -> None:
     """Fine-tune the final model on this cohort and keep the result."""
     if job.state.model("personalised") is not None:
         return
-    _load_federated(job, request.address.round, from_wire(request.model))
+    load_federated(job, request.address.round, from_wire(request.model))
     job.trainer.personalise(deadline)
     job.state.keep_model("personalised", job.model.everything())
 
 
-def _load_federated(job: Job, number: int, vector: Vector) -> None:
+def load_federated(job: Job, number: int, vector: Vector) -> None:
     """The federation's model as this site uses it: the shared vector with the site's own personal parts."""
     federation = job.plan.federation
     final = number == federation.rounds
@@ -119,7 +103,7 @@ def _load_federated(job: Job, number: int, vector: Vector) -> None:
     job.model.load(vector, job.state.personal_mean(first, number))
 
 
-def score(job: Job, request: Score) -> Scores:
+def score(job: OpenJob, request: Score) -> Scores:
     """Score one model on one part. Raises SiloError if this silo does not have it, CohortError if the part is empty."""
     mixed = request.kind == "personalised" and job.plan.evaluation.personalise == "mix"
     alone = _alone_rows(job, request.split) if (request.with_alone or mixed) and request.kind != "alone" else None
@@ -128,7 +112,7 @@ def score(job: Job, request: Score) -> Scores:
     if request.kind == "federated" or mixed:
         if request.model is None:
             raise SiloError("scoring the federated model needs its vector.")
-        _load_federated(job, request.address.round, from_wire(request.model))
+        load_federated(job, request.address.round, from_wire(request.model))
     else:
         tensors = job.state.model(request.kind) if request.kind in ("alone", "personalised") else None
         if tensors is None:

@@ -1,48 +1,146 @@
 """The only way out of the hospital: a few typed releases, each checked before it becomes bytes; unknown means refused.
 
-What is checked so far: the type, the job and plan it answers, and that every number is finite and every vector has the
-length the plan's network gives it.
+Each release is checked against the request it answers, the plan, the hospital's policy and - under a private plan - the
+ledger: what it costs is charged, durably, before the bytes exist. No other module of silo_node makes bytes to send (a test
+reads the imports of all of them).
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 
+from privacy.guarantee import Guarantee
 from protocol.errors import GateError
-from protocol.messages import Address, Description, Done, Refusal, Release, Scores, Update, encode
+from protocol.messages import (
+    Address,
+    Description,
+    Done,
+    PrivateDescription,
+    PrivateScores,
+    PrivateUpdate,
+    Receipt,
+    Refusal,
+    Release,
+    Scores,
+    Update,
+    encode,
+)
+from protocol.plan import Plan
+from protocol.plan.privacy import LocalPrivacy
 from protocol.vectors import Layout, from_wire
+from silo_node.account import Account
+from silo_node.charges import Charge, round_charge, scores_charge
+from silo_node.policy import Policy
+
+UNSIGNED = Receipt(cohort="", entries=0, head="", public_key=b"", signature=b"")
+"""Stands in a private release until the gate has charged it."""
+
+_OPEN = (Description, Update, Scores, Done, Refusal)
+_PRIVATE = (PrivateDescription, PrivateUpdate, PrivateScores, Refusal)
+
+# Reasons of these errors are made of the plan, the policy and fixed words. Those of others may hold a count or a size of the
+# cohort: under a private plan they stay in the silo's own log.
+_SPEAKABLE = frozenset(
+    {"PlanError", "WeightsError", "PolicyError", "BudgetError", "DeadlineError", "MessageError", "SiloError", "GateError"}
+)
+_SILENT = "the reason may say something of patients; under a private plan it stays in the silo's own log."
 
 
-def release(message: Release, address: Address, layout: Layout | None) -> bytes:
-    """The bytes of `message` if it may leave in answer to `address`. Raises GateError."""
-    if not isinstance(message, Description | Update | Scores | Done | Refusal):
-        raise GateError(f"{type(message).__name__} is not a release the gate knows; nothing left.")
-    if message.address != address:
-        raise GateError("the release answers another request than the one at hand; nothing left.")
-    if isinstance(message, Update):
-        _check_update(message, layout)
-    if isinstance(message, Scores):
-        _check_scores(message)
-    return encode(message)
+@dataclass(frozen=True)
+class Passage:
+    """What the gate needs to know of a job. `guarantee` is None for a plan without differential privacy."""
+
+    job: str
+    plan: Plan
+    guarantee: Guarantee | None
+    layout: Layout
 
 
-def _check_update(update: Update, layout: Layout | None) -> None:
-    delta = from_wire(update.delta)
-    if layout is None or delta.size != layout.size:
+class Gate:
+    """One hospital's way out. `account` charges the ledger of the cohort; `policy` is the hospital's own word."""
+
+    def __init__(self, policy: Policy, account: Account) -> None:
+        self._policy, self._account = policy, account
+
+    def admit(self, plan: Plan, guarantee: Guarantee | None, job: str) -> None:
+        """Raises PolicyError if the hospital does not allow `plan`, BudgetError if its patients cannot afford it."""
+        self._policy.admit(plan, guarantee)
+        if guarantee is not None:
+            self._account.admit(job, guarantee)
+
+    def admit_cohort(self, n_patients: int) -> None:
+        """Raises PolicyError if the hospital does not allow a study on so few training patients."""
+        self._policy.admit_cohort(n_patients)
+
+    def refuse_if_spent(self, job: str, charge: Charge) -> None:
+        """Before work is done for a private release: would it be let out? Raises BudgetError, LedgerError or SiloError."""
+        self._account.refuse_if_spent(job, charge)
+
+    def refuse(self, refusal: Refusal, plan: Plan | None) -> bytes:
+        """A refusal's bytes. Unless the plan is known and open, a reason that may hold counts is left out."""
+        silent = plan is None or plan.privacy.mechanism != "none"
+        if silent and refusal.error not in _SPEAKABLE:
+            refusal = msgspec.structs.replace(refusal, reason=_SILENT)
+        return encode(refusal)
+
+    def release(self, message: Release, address: Address, passage: Passage) -> bytes:
+        """The bytes of `message` if it may leave in answer to `address`; what it costs is charged first.
+
+        Raises GateError if it is not a release of this kind of plan, BudgetError or LedgerError if it cannot be charged.
+        """
+        allowed = _OPEN if passage.guarantee is None else _PRIVATE
+        if not isinstance(message, allowed):
+            raise GateError(f"{type(message).__name__} is not a release of this plan that the gate knows; nothing left.")
+        if message.address != address or address.job != passage.job or address.plan_digest != passage.plan.digest:
+            raise GateError("the release answers another request than the one at hand; nothing left.")
+        if isinstance(message, Refusal):
+            return self.refuse(message, passage.plan)
+        if isinstance(message, Update | PrivateUpdate):
+            _check_delta(message.delta, passage.layout)
+        if isinstance(message, Update):
+            _check_finite([message.loss, message.proximal], "update")
+        if isinstance(message, Scores | PrivateScores):
+            self._check_scores(message)
+        if isinstance(message, PrivateUpdate | PrivateScores):
+            message = msgspec.structs.replace(message, receipt=self._charge(message, passage))
+        return encode(message)
+
+    def _charge(self, message: PrivateUpdate | PrivateScores, passage: Passage) -> Receipt:
+        plan, guarantee = passage.plan, passage.guarantee
+        if guarantee is None or not isinstance(plan.privacy, LocalPrivacy):
+            raise GateError("a private release of a plan without privacy; nothing left.")
+        if isinstance(message, PrivateUpdate):
+            charge = round_charge(plan, plan.privacy, guarantee, message.address.round)
+        else:
+            charge = scores_charge(plan, plan.privacy, message.address.round, message.kind, message.split)
+            expected = len(message.classes) / plan.privacy.metrics_epsilon
+            if message.epsilon != plan.privacy.metrics_epsilon or not math.isclose(message.scale, expected):
+                raise GateError("the scores were not noised as the plan says; nothing left.")
+        return self._account.charge(plan, passage.job, charge)
+
+    def _check_scores(self, scores: Scores | PrivateScores) -> None:
+        order = ("none", "noised", "exact")
+        if order.index(self._policy.scores) < order.index("noised" if isinstance(scores, PrivateScores) else "exact"):
+            raise GateError(f"this hospital's policy lets no such scores leave (scores: {self._policy.scores}); nothing left.")
+        if isinstance(scores, Scores):
+            numbers = [scores.loss, scores.accuracy]
+            for one in scores.classes:
+                numbers += [x for x in (one.auroc, one.auroc_variance, one.covariance_with_alone) if x is not None]
+            _check_finite(numbers, "scores")
+
+
+def _check_delta(wire: memoryview, layout: Layout) -> None:
+    delta = from_wire(wire)
+    if delta.size != layout.size:
         raise GateError("the update has another length than the plan's network; nothing left.")
-    if not np.isfinite(delta).all() or not math.isfinite(update.loss) or not math.isfinite(update.proximal):
+    if not np.isfinite(delta).all():
         raise GateError("the update holds a value that is not finite; nothing left. Lower training.optimizer.lr.")
 
 
-def _check_scores(scores: Scores) -> None:
-    numbers = [
-        scores.loss,
-        scores.accuracy,
-        *(c.auroc for c in scores.classes),
-        *(c.auroc_variance for c in scores.classes),
-        *(c.covariance_with_alone for c in scores.classes),
-    ]
-    if not all(number is None or math.isfinite(number) for number in numbers):
-        raise GateError("the scores hold a value that is not finite; nothing left. The model may have diverged.")
+def _check_finite(numbers: list[float], what: str) -> None:
+    if not all(math.isfinite(number) for number in numbers):
+        raise GateError(f"the {what} holds a value that is not finite; nothing left. The model may have diverged.")

@@ -6,51 +6,58 @@ import logging
 import time
 from pathlib import Path
 
+from protocol.canonical import digest_bytes
 from protocol.errors import FedwardError, SiloError
-from protocol.messages import (
-    Address,
-    Describe,
-    Done,
-    Refusal,
-    Release,
-    Request,
-    Score,
-    Train,
-    TrainAlone,
-    decode_request,
-)
+from protocol.identity import Identity
+from protocol.messages import Address, Describe, Done, Refusal, Release, Request, Score, Train, TrainAlone, decode_request
 from protocol.plan import Plan, parse_plan
-from silo_node.answers import Job, describe, personalise, score, train, train_alone
+from silo_node import private_answers
+from silo_node.account import Account
+from silo_node.answers import describe, personalise, score, train, train_alone
 from silo_node.cohort import CohortStore
-from silo_node.gate import release
+from silo_node.gate import Gate
+from silo_node.job import Job, OpenJob, PrivateJob, open_job
+from silo_node.policy import Policy
 from silo_node.state import JobState
-from silo_node.training.cohort import load_cohort
-from silo_node.training.device import pick_device
-from silo_node.training.local import Trainer
-from silo_node.training.model import SiloModel
 
 _log = logging.getLogger(__name__)
 _NOWHERE = Address(job="", plan_digest="", round=0, attempt=0)
 
 
 class SiloNode:
-    """Serves requests for one cohort store. `state` is a folder inside the hospital; it holds models and cached pixels."""
+    """Serves requests for one cohort store under the hospital's `policy`.
 
-    def __init__(self, name: str, store: CohortStore, state: Path, *, device: str = "auto") -> None:
+    `state` is a folder inside the hospital: it holds models, cached pixels and the silo's private key. `ledger` is the file
+    that remembers what the cohort's patients have paid; it outlives every job and stays with the cohort.
+    """
+
+    def __init__(
+        self, name: str, store: CohortStore, state: Path, *, policy: Policy, ledger: Path, device: str = "auto"
+    ) -> None:
         self.name = name
         self._store, self._state, self._device = store, state, device
+        self._identity = Identity.open(state / "identity.key")
+        self._account = Account(ledger, store.path.name, self._identity, state / "receipt.json", policy)
+        self._gate = Gate(policy, self._account)
         self._jobs: dict[str, Job] = {}
 
     def __call__(self, data: bytes) -> bytes:
         """Answer one request. Errors become a Refusal that names the error and holds no patient data."""
-        address = _NOWHERE
+        address, plan = _NOWHERE, None
         try:
             request = decode_request(data)
             address = request.address
-            answer, job = self._answer(request)
-            return release(answer, address, job.model.layout)
+            if isinstance(request, Describe):
+                plan = parse_plan(_text(request.plan))
+                job = self._open(address, plan, request)
+            else:
+                job = self._job(address)
+                plan = job.plan
+            answer = self._private(request, job) if isinstance(job, PrivateJob) else self._answer(request, job)
+            return self._gate.release(answer, address, job.passage)
         except FedwardError as error:
             kind, reason = type(error).__name__, str(error)
+            _log.warning("request refused: %s: %s", kind, reason)
         except MemoryError:
             kind, reason = "MemoryError", "not enough memory; use a smaller batch_size or network."
         except Exception as error:  # whatever a library raises may hold a path or a value: only its kind leaves
@@ -60,23 +67,34 @@ class SiloNode:
             )
             _log.error("request failed: %s", kind)
             _log.debug("traceback", exc_info=True)
-        return release(Refusal(address, kind, reason), address, None)
+        return self._gate.refuse(Refusal(address, kind, reason), plan)
 
-    def _answer(self, request: Request) -> tuple[Release, Job]:
+    def _answer(self, request: Request, job: Job) -> Release:
         start = time.monotonic()
+        if not isinstance(job, OpenJob):
+            raise SiloError("this job is neither open nor private.")
         if isinstance(request, Describe):
-            job = self._open(request.address, parse_plan(_text(request.plan)))
-            return describe(job, request.address), job
-        job = self._job(request.address)
+            return describe(job, request.address)
         if isinstance(request, Train):
-            return train(job, request, start), job
+            return train(job, request, start)
         if isinstance(request, Score):
-            return score(job, request), job
+            return score(job, request)
         if isinstance(request, TrainAlone):
             train_alone(job, start + request.deadline_s)
         else:
             personalise(job, request, start + request.deadline_s)
-        return Done(request.address, time.monotonic() - start), job
+        return Done(request.address, time.monotonic() - start)
+
+    def _private(self, request: Request, job: PrivateJob) -> Release:
+        if isinstance(request, Describe):
+            # A keyed digest: equal for the same store, and of no use to one who would guess the store's content.
+            token = digest_bytes(self._identity.sign(["fedward.cohort-token/1", job.cohort.store.digest]))
+            return private_answers.describe(job, request.address, token)
+        if isinstance(request, Train):
+            return private_answers.train(job, request, time.monotonic())
+        if isinstance(request, Score):
+            return private_answers.score(job, request)
+        raise SiloError("a private plan trains no model without noise, not even one that stays here.")
 
     def _job(self, address: Address) -> Job:
         job = self._jobs.get(address.job)
@@ -84,20 +102,21 @@ class SiloNode:
             plan = JobState(self._state, address.job).plan()
             if plan is None:
                 raise SiloError("this job was never described to this silo; send its plan first.")
-            job = self._open(address, plan)
+            job = self._open(address, plan, None)
         if address.plan_digest != job.plan.digest:
             raise SiloError("the request names another plan than the one this job was described with.")
         return job
 
-    def _open(self, address: Address, plan: Plan) -> Job:
+    def _open(self, address: Address, plan: Plan, request: Describe | None) -> Job:
         if plan.digest != address.plan_digest:
             raise SiloError("the plan's digest is not the one in the request's address.")
-        state = JobState(self._state, address.job)
-        state.keep_plan(plan)
+        self._account.refuse_rollback(request.receipts if request else ())
+        known = JobState(self._state, address.job).plan()
+        if known is not None and known.digest != plan.digest:
+            raise SiloError("this job was described with another plan before; start a new job for a new plan.")
         if address.job not in self._jobs:
-            cohort = load_cohort(self._store, plan, self._state / "cache")
-            model = SiloModel(plan, cohort.input_shape, pick_device(self._device))
-            self._jobs[address.job] = Job(plan, state, cohort, model, Trainer(plan, cohort, model, self.name))
+            where = (self._store, self._state, self._device)
+            self._jobs[address.job] = open_job(address.job, plan, self.name, *where, self._gate)
         return self._jobs[address.job]
 
 

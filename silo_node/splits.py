@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from protocol.errors import CohortError
@@ -29,8 +29,13 @@ class Parts:
         return part
 
 
-def split_patients(samples: Sequence[Sample], target: str, split: Split, seed: int) -> Parts:
+def split_patients(samples: Sequence[Sample], target: str, split: Split, seed: int, *, independently: bool = False) -> Parts:
     """Split by patient: the fold column decides where it is given, a keyed hash order everywhere else.
+
+    `independently`: each patient's part follows from that patient alone, as differential privacy needs it - taking one patient
+    away moves no other. The parts are then only about as large as asked, and folds of other patients change nothing.
+
+    Otherwise:
 
     Patients are drawn within each class (a patient's class: the most frequent label of its images), so that a rare class is
     found in every part as far as its patients allow; where a fraction of a class's patients rounds to none, none are taken.
@@ -40,6 +45,8 @@ def split_patients(samples: Sequence[Sample], target: str, split: Split, seed: i
     patients: dict[str, list[Sample]] = {}
     for sample in samples:
         patients.setdefault(sample.patient, []).append(sample)
+    if independently:
+        return _parts(samples, {name: _own_part(name, images, split, seed) for name, images in patients.items()})
     parts: dict[str, str] = {}
     free: dict[str, list[str]] = {}
     carve: dict[str, list[str]] = {}
@@ -63,11 +70,30 @@ def split_patients(samples: Sequence[Sample], target: str, split: Split, seed: i
         validation, train = _draw(names, fraction, seed, "validation")
         parts.update(dict.fromkeys(validation, "validation"))
         parts.update(dict.fromkeys(train, "train"))
+    return _parts(samples, parts)
+
+
+def _parts(samples: Sequence[Sample], part_of: Mapping[str, str]) -> Parts:
     members = {
-        part: tuple(position for position, sample in enumerate(samples) if parts[sample.patient] == part)
+        part: tuple(position for position, sample in enumerate(samples) if part_of[sample.patient] == part)
         for part in ("train", "validation", "test")
     }
     return Parts(**members)
+
+
+def _own_part(patient: str, images: Sequence[Sample], split: Split, seed: int) -> str:
+    """The part of one patient, as if there were no other."""
+    fold = _fold_of(images) if split.use_fold_column else None
+    if fold == "test" or (fold is None and _chance(patient, seed, "test") < split.test_fraction):
+        return "test"
+    if fold == "validation" or _chance(patient, seed, "validation") < split.validation_fraction:
+        return "validation"
+    return "train"
+
+
+def _chance(patient: str, seed: int, purpose: str) -> float:
+    """A number from 0 to 1 that belongs to this patient."""
+    return int.from_bytes(_hash(patient, seed, purpose)[:8], "big") / 2**64
 
 
 def _fold_of(images: Sequence[Sample]) -> str | None:
@@ -91,6 +117,10 @@ def _stratum(images: Sequence[Sample], target: str) -> str:
 
 def _draw(patients: Sequence[str], fraction: float, seed: int, purpose: str) -> tuple[list[str], list[str]]:
     """The first `fraction` of the patients in an order that only the seed knows, and the others."""
-    order = sorted(patients, key=lambda p: hashlib.sha256(f"{seed}\x1f{purpose}\x1f{p}".encode()).digest())
+    order = sorted(patients, key=lambda patient: _hash(patient, seed, purpose))
     cut = round(len(order) * fraction)
     return order[:cut], order[cut:]
+
+
+def _hash(patient: str, seed: int, purpose: str) -> bytes:
+    return hashlib.sha256(f"{seed}\x1f{purpose}\x1f{patient}".encode()).digest()

@@ -15,6 +15,8 @@ from hypothesis import settings
 
 from protocol.plan import Plan
 from silo_node.cohort import CohortStore, StoreWriter
+from silo_node.node import SiloNode
+from silo_node.policy import Policy
 
 # How long an example takes says more about the machine than about the code.
 settings.register_profile("fedward", deadline=None)
@@ -54,6 +56,21 @@ TINY: dict[str, Any] = {
     "evaluation": {"alone": True},
 }
 
+PRIVATE: dict[str, Any] = {
+    "evaluation": {"alone": False},
+    "federation.weighting": "uniform",
+    "privacy": {
+        "mechanism": "local",
+        "noise_multiplier": 2.0,
+        "batch_patients": 5,
+        "sampling_rate": 0.5,
+        "metrics_epsilon": 2.0,
+    },
+}
+"""What makes the tiny plan private: `tiny_plan(**PRIVATE)`."""
+
+GENEROUS = Policy(allow_without_privacy=True, min_patients=1, max_epsilon_per_study=1e3, max_epsilon_total=1e4)
+
 MakePlan = Callable[..., Plan]
 MakeStore = Callable[..., CohortStore]
 
@@ -73,10 +90,17 @@ def tiny_plan(**changes: Any) -> Plan:
     return Plan.model_validate_json(json.dumps(value))
 
 
+def tiny_node(name: str, store: CohortStore, state: Path, policy: Policy = GENEROUS) -> SiloNode:
+    """A node that allows everything; its ledger lies in `state`."""
+    return SiloNode(name, store, state, policy=policy, ledger=state / "ledger.jsonl", device="cpu")
+
+
 def tiny_store(
     path: Path, *, n: int = 40, prevalence: float = 0.4, seed: int = 0, target: str = "finding", **attributes: Any
 ) -> CohortStore:
-    """A store of `n` images, two per patient, in which positives have a brighter square."""
+    """A store of `n` images, two per patient, in which positives have a brighter square; a hospital that allows everything."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.with_name(f"{path.name}.policy.yaml").write_text(json.dumps(GENEROUS.model_dump(mode="json", by_alias=True)))
     rng = np.random.default_rng(seed)
     writer = StoreWriter.create(path)
     for index in range(0, n, 2):

@@ -16,19 +16,13 @@ def new(
     path: Annotated[Path | None, typer.Argument(help="File to write; printed if left out.", show_default=False)] = None,
 ) -> None:
     """Write a commented example plan: every key, what it means, its unit and its range."""
-    from protocol.errors import InputError
+    from fedward.cli.new_file import write_new
     from protocol.plan import plan_template
 
     if path is None:
         typer.echo(plan_template(), nl=False)
         return
-    try:
-        with path.open("x", encoding="utf-8") as handle:
-            handle.write(plan_template())
-    except FileExistsError as error:
-        raise InputError(f"{path} exists; fedward does not overwrite plans. Choose another name.") from error
-    except OSError as error:
-        raise InputError(f"{path} cannot be written ({error.strerror}).") from error
+    write_new(path, plan_template())
     typer.echo(f"wrote {path}; edit it, then: fedward plan check {path}")
 
 
@@ -38,18 +32,27 @@ def check(
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     shallow: Annotated[bool, typer.Option("--shallow", help="Only the text; do not build the network and transforms.")] = False,
 ) -> None:
-    """Explain every error of a plan with its line; build its network and transforms once to see that they fit."""
+    """Explain every error of a plan with its line, build its network and transforms once, and say what it promises patients."""
+    from fedward.promise import print_privacy, privacy_facts
     from protocol.plan import load_plan
 
     plan = load_plan(path)
     facts: dict[str, object] = {"name": plan.name, "digest": plan.digest, "rounds": plan.federation.rounds}
+    n_trained = None
     if not shallow:
         from fedward.rehearsal import rehearse
 
-        facts |= rehearse(plan, path)
+        rehearsed = rehearse(plan, path)
+        n_trained = rehearsed.n_trained
+        facts |= rehearsed.facts
+    privacy = privacy_facts(plan, n_trained)
     if json_output:
-        typer.echo(json.dumps({"valid": True, **facts}))
+        typer.echo(json.dumps({"valid": True, **facts, "privacy": privacy}))
         return
-    typer.echo(f"{path}: valid")
+    from rich.console import Console
+
+    console = Console(emoji=False, highlight=False, soft_wrap=True)
+    console.print(f"{path}: valid", markup=False)
     for key, value in facts.items():
-        typer.echo(f"  {key:<18}{value}")
+        console.print(f"  {key:<18}{value}", markup=False)
+    print_privacy(console, privacy)

@@ -26,6 +26,22 @@ def run(
     ] = "",
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 ...")] = "auto",
     threads: Annotated[int, typer.Option("--threads", min=0, help="CPU threads; 0: one per core, at most 8.")] = 0,
+    policy: Annotated[
+        Path | None,
+        typer.Option(
+            "--policy",
+            help="Policy file for every hospital. `fedward silo policy` writes one.",
+            show_default="STORE.policy.yaml beside each store",
+        ),
+    ] = None,
+    ledgers: Annotated[
+        Path | None,
+        typer.Option("--ledgers", help="Folder of the cohorts' privacy ledgers.", show_default="beside each store"),
+    ] = None,
+    accept_no_dp: Annotated[
+        bool,
+        typer.Option("--accept-no-dp", help="Run a plan without differential privacy: nothing then protects a patient."),
+    ] = False,
 ) -> None:
     """Run a federation over real cohort stores on this machine; killed at any instant, --resume continues it."""
     from fedward.cli.silos import parse_silos
@@ -35,9 +51,24 @@ def run(
 
     stores = parse_silos(silo)
     wanted = load_plan(plan)
-    settings = Settings(out or Path(f"{wanted.name}-run"), resume, tracking_uri, device, threads)
+    where = out or Path(f"{wanted.name}-run")
+    settings = Settings(where, resume, tracking_uri, device, threads, policy, accept_no_dp, ledgers)
+    if wanted.privacy.mechanism == "none" and accept_no_dp:
+        _warn_no_privacy()
     with Progress() as progress:
         result = run_federation(wanted, stores, settings, progress)
     print_result(result)
     if json_output:
         typer.echo(json.dumps(result.report, ensure_ascii=False))
+
+
+def _warn_no_privacy() -> None:
+    from rich.console import Console
+    from rich.panel import Panel
+
+    text = (
+        "This plan has no differential privacy: epsilon is infinite. Whoever runs the aggregator can read each update and "
+        "rebuild training images from it in part; the finished model may reveal any single patient. Only for data that need "
+        "no protection."
+    )
+    Console(stderr=True, emoji=False).print(Panel(text, title="--accept-no-dp", border_style="bold red", style="red"))

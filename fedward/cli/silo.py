@@ -98,6 +98,25 @@ def show(
         _print_card(opened.name, opened.digest, opened.card, _console())
 
 
+@app.command("policy")
+def policy(
+    path: Annotated[
+        Path | None, typer.Argument(help="File to write, STORE.policy.yaml beside the store; printed if left out.")
+    ] = None,
+) -> None:
+    """Write the hospital's own policy, commented: what it allows. The values written are those that hold without a file."""
+    from fedward.cli.new_file import write_new
+    from protocol.plan.template import commented
+    from silo_node.policy import Policy
+
+    text = "\n".join(["# What this hospital allows to be done with the cohort beside this file.", *commented(Policy())]) + "\n"
+    if path is None:
+        typer.echo(text, nl=False)
+        return
+    write_new(path, text)
+    typer.echo(f"wrote {path}; edit it. It holds for the next job.")
+
+
 def _console(*, stderr: bool = False) -> Console:
     """Texts of a hospital are shown as they are: no `:100:` becomes a picture."""
     from rich.console import Console

@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import ValidationError
 
 from protocol.errors import PlanError
 from protocol.plan.model import Plan
+from protocol.plan.part import Part
 from protocol.plan.yaml_lines import line_of, read_yaml
 
+P = TypeVar("P", bound=Part)
 _MAX_BYTES = 1_000_000  # a plan is written by hand; more is a mistake or an attack
 
 
@@ -32,16 +34,21 @@ def load_plan(path: Path) -> Plan:
 
 def parse_plan(text: str, *, name: str = "plan") -> Plan:
     """The plan in `text` (YAML or JSON). Raises PlanError naming every wrong key with its line."""
+    return parse_part(text, Plan, name=name, advice="`fedward plan new` writes an example.")
+
+
+def parse_part(text: str, kind: type[P], *, name: str, advice: str) -> P:
+    """`text` (YAML or JSON) as one `kind`. Raises PlanError naming every wrong key with its line."""
     try:
         value, node = read_yaml(text)
     except yaml.YAMLError as error:
         raise PlanError(f"{name}: {_where(error)}") from error
     except RecursionError as error:
-        raise PlanError(f"{name}: nested too deeply to be a plan.") from error
+        raise PlanError(f"{name}: nested too deeply.") from error
     if not isinstance(value, dict):
-        raise PlanError(f"{name}:1: a plan is a mapping of keys to values. `fedward plan new` writes an example.")
+        raise PlanError(f"{name}:1: a mapping of keys to values is expected. {advice}")
     try:
-        return Plan.model_validate_json(json.dumps(value))
+        return kind.model_validate_json(json.dumps(value))
     except ValidationError as error:
         lines = [f"{name}:{line_of(node, e['loc'])}: {_key(e['loc'])}: {_say(e)}" for e in error.errors()]
         raise PlanError("\n".join(lines)) from error

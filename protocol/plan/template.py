@@ -54,10 +54,11 @@ def plan_template() -> str:
     """The example as YAML: every key of the schema, its value, and above it what it means and allows."""
     plan = Plan.model_validate_json(json.dumps(_EXAMPLE))
     head = "# A fedward plan. `fedward plan check FILE` explains every error with its line.\n"
-    return head + "\n".join(_part(plan, 0)) + "\n"
+    return head + "\n".join(commented(plan)) + "\n"
 
 
-def _part(part: Part, depth: int) -> list[str]:
+def commented(part: Part, depth: int = 0) -> list[str]:
+    """The lines of `part` as YAML: every key, its value, and above it what it means and allows."""
     lines: list[str] = []
     for name, field in type(part).model_fields.items():
         if depth == 0:
@@ -74,7 +75,7 @@ def _field(part: Part, name: str, field: FieldInfo, depth: int) -> list[str]:
 
 def _entry(key: str, value: Any, field: FieldInfo, pad: str, depth: int) -> list[str]:
     if isinstance(value, Part) and "args" not in type(value).model_fields:
-        return [f"{pad}{key}:", *_part(value, depth + 1)]
+        return [f"{pad}{key}:", *commented(value, depth + 1)]
     if value is None:
         return [f"{pad}# {key}: {_example_of(field)}"]
     if isinstance(value, tuple) and value and all(isinstance(item, Part) for item in value):

@@ -38,6 +38,11 @@ class Cohort:
         return len(np.unique(self.patients))
 
     @property
+    def n_training_patients(self) -> int:
+        """Patients in the training part."""
+        return len(np.unique(self.patients[list(self.parts.train)]))
+
+    @property
     def input_shape(self) -> tuple[int, ...]:
         """(C, H, W) of every preprocessed image."""
         return tuple(self.images.shape[1:])
@@ -64,7 +69,8 @@ def load_cohort(store: CohortStore, plan: Plan, cache: Path) -> Cohort:
             f"task.classes: the store's {target!r} holds {len(unknown)} values that are no class of the plan; "
             "`fedward silo show STORE` lists them. Name every class, or mend the labels and import again."
         )
-    parts = split_patients(samples, target, plan.data.split, plan.seed)
+    private = plan.privacy.mechanism != "none"
+    parts = split_patients(samples, target, plan.data.split, plan.seed, independently=private)
     if not parts.train:
         raise CohortError("no patient is left to train on; check the fold column and data.split.")
     labels = np.array([classes[sample.labels[target]] for sample in samples], dtype=np.int64)

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from protocol.network import build_network, check_network, personal_names, shared_layout, tensors_of
+from protocol.network import build_network, check_network, tensors_of
+from protocol.parts import personal_names, shared_layout
 from protocol.plan import Plan
 from protocol.vectors import Layout, Vector
 

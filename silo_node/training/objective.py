@@ -18,22 +18,33 @@ class Objective:
     `prior_adjustment` tau adds tau * log(prior) to the logits while training (Menon et al., "Long-tail learning via logit
     adjustment", ICLR 2021), so that the network itself learns what does not depend on how frequent a class is at this
     hospital. Frequencies are smoothed by one image a class, so that an absent class has a finite prior.
+
+    A weighted mean is divided by the sum of its weights, which for a single image cancels the weight; `by_image` divides by
+    the number of images instead, so that class weights also hold for the few images of one patient.
     """
 
-    def __init__(self, loss: Loss, class_counts: npt.NDArray[np.int64], device: torch.device) -> None:
+    def __init__(
+        self, loss: Loss, class_counts: npt.NDArray[np.int64], device: torch.device, *, by_image: bool = False
+    ) -> None:
         counts = torch.as_tensor(class_counts, dtype=torch.float32, device=device)
         smoothed = (counts + 1.0) / (counts + 1.0).sum()
         self._offset = loss.prior_adjustment * smoothed.log() if loss.prior_adjustment else None
         self._weights = None
         if loss.class_weights == "balanced":
             self._weights = torch.where(counts > 0, counts.sum() / (len(counts) * counts.clamp(min=1.0)), 0.0)
-        self._smoothing = loss.label_smoothing
+        elif not isinstance(loss.class_weights, str):
+            self._weights = torch.tensor(loss.class_weights, dtype=torch.float32, device=device)
+        self._smoothing, self._by_image = loss.label_smoothing, by_image
 
     def __call__(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Mean loss of logits (n, classes) against labels (n,)."""
         if self._offset is not None:
             logits = logits + self._offset
-        return functional.cross_entropy(logits, labels, weight=self._weights, label_smoothing=self._smoothing)
+        reduction = "none" if self._by_image else "mean"
+        loss = functional.cross_entropy(
+            logits, labels, weight=self._weights, label_smoothing=self._smoothing, reduction=reduction
+        )
+        return loss.mean()
 
 
 @torch.no_grad()

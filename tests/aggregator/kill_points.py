@@ -43,14 +43,16 @@ def run(folder: Path, stores: Path, plan: Any, killer: KillAt | None) -> dict[st
     from protocol.transport.in_process import InProcessTransport
     from protocol.vectors import vector_digest
     from silo_node.cohort import CohortStore
-    from silo_node.node import SiloNode
+    from tests.conftest import tiny_node
 
     torch.set_num_threads(1)
     if killer is not None:
         threading.setprofile(killer)
         sys.setprofile(killer)
     nodes = {
-        p.name: SiloNode(p.name, CohortStore.open(p), folder / "silos" / p.name, device="cpu") for p in sorted(stores.iterdir())
+        p.name: tiny_node(p.name, CohortStore.open(p), folder / "silos" / p.name)
+        for p in sorted(stores.iterdir())
+        if p.is_dir()
     }
     job = Job(plan, InProcessTransport(nodes), folder / "job", lambda _: None)
     with closing(job.journal):

@@ -20,8 +20,7 @@ from protocol.plan import Plan
 from protocol.transport.base import Handler
 from protocol.transport.in_process import InProcessTransport
 from protocol.vectors import save_tensors, to_wire
-from silo_node.node import SiloNode
-from tests.conftest import MakePlan, tiny_store
+from tests.conftest import MakePlan, tiny_node, tiny_store
 
 Change = Callable[[Update], Release | bytes]
 
@@ -34,7 +33,7 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, object]:
 
 @pytest.fixture
 def handlers(stores: Mapping[str, object], tmp_path: Path) -> dict[str, Handler]:
-    return {name: SiloNode(name, store, tmp_path / name, device="cpu") for name, store in stores.items()}  # type: ignore[arg-type]
+    return {name: tiny_node(name, store, tmp_path / name) for name, store in stores.items()}  # type: ignore[arg-type]
 
 
 def tampered(handler: Handler, change: Change, round_number: int = 2) -> Handler:
@@ -138,7 +137,7 @@ def test_a_silo_whose_cohort_does_not_fit_is_recorded_every_round(
     handlers: dict[str, Handler], make_plan: MakePlan, tmp_path: Path
 ) -> None:
     store = tiny_store(tmp_path / "odd", target="tumour")
-    handlers["odd"] = SiloNode("odd", store, tmp_path / "odd-state", device="cpu")
+    handlers["odd"] = tiny_node("odd", store, tmp_path / "odd-state")
     records = run(make_plan(), handlers, tmp_path).records  # type: ignore[attr-defined]
     for record in records:
         assert record.configured == ("a", "b", "c", "odd")
@@ -162,7 +161,7 @@ def test_a_cohort_that_changed_since_the_job_began_is_refused(
 ) -> None:
     plan = make_plan(**{"federation.rounds": 1, "evaluation.alone": False})
     run(plan, handlers, tmp_path)
-    handlers["a"] = SiloNode("a", tiny_store(tmp_path / "new", seed=77), tmp_path / "a", device="cpu")
+    handlers["a"] = tiny_node("a", tiny_store(tmp_path / "new", seed=77), tmp_path / "a")
     with pytest.raises(JournalError, match="cohort of a changed"):
         run(plan, handlers, tmp_path)
 

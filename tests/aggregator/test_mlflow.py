@@ -13,8 +13,7 @@ from aggregator.tracking import MlflowTracker
 from protocol.plan import Plan
 from protocol.transport.in_process import InProcessTransport
 from protocol.vectors import save_tensors
-from silo_node.node import SiloNode
-from tests.conftest import SIZE, tiny_plan, tiny_store
+from tests.conftest import SIZE, tiny_node, tiny_plan, tiny_store
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
@@ -28,7 +27,7 @@ def tracked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, str, int]:
     stores = {name: tiny_store(folder / name, n=80, seed=seed) for seed, name in enumerate(("north", "south"))}
     replayed = 0
     for _ in range(2):
-        nodes = {name: SiloNode(name, store, folder / f"state-{name}", device="cpu") for name, store in stores.items()}
+        nodes = {name: tiny_node(name, store, folder / f"state-{name}") for name, store in stores.items()}
         tracker = MlflowTracker(uri, folder / "artifacts", {"python": "3"})
         events: list[object] = []
 
@@ -103,7 +102,7 @@ def test_the_logged_model_loads_without_pickle_and_predicts(tracked: tuple[Plan,
 
 def test_an_unreachable_mlflow_never_stops_the_job(tmp_path: Path) -> None:
     stores = {name: tiny_store(tmp_path / name, n=20, seed=seed) for seed, name in enumerate("ab")}
-    nodes = {name: SiloNode(name, store, tmp_path / f"state-{name}", device="cpu") for name, store in stores.items()}
+    nodes = {name: tiny_node(name, store, tmp_path / f"state-{name}") for name, store in stores.items()}
     tracker = MlflowTracker("sqlite:////dev/null/mlflow.db", None, {})
     job = Job(tiny_plan(**{"federation.rounds": 1}), InProcessTransport(nodes), tmp_path / "job", tracker)
     with closing(job.journal):

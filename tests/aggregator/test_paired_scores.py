@@ -15,8 +15,7 @@ from aggregator.summary import summarise
 from evaluation.report.build import build_report
 from protocol.plan import Plan
 from protocol.transport.in_process import InProcessTransport
-from silo_node.node import SiloNode
-from tests.conftest import tiny_plan, tiny_store
+from tests.conftest import tiny_node, tiny_plan, tiny_store
 
 MODEL = {"digest": "sha256:00", "network": "Classifier"}
 
@@ -24,7 +23,7 @@ MODEL = {"digest": "sha256:00", "network": "Classifier"}
 def finished(plan: Plan, tmp_path: Path) -> tuple[list[ScoresRecord], dict[str, Any]]:
     """The scores and the report of `plan` over two silos."""
     nodes = {
-        name: SiloNode(name, tiny_store(tmp_path / "stores" / name, n=120, seed=seed), tmp_path / name, device="cpu")
+        name: tiny_node(name, tiny_store(tmp_path / "stores" / name, n=120, seed=seed), tmp_path / name)
         for seed, name in enumerate("ab")
     }
     job = Job(plan, InProcessTransport(nodes), tmp_path / "job", lambda _: None)

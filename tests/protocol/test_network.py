@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from protocol.errors import NetworkError
-from protocol.network import build_network, check_network, logits, personal_names, shared_layout, tensors_of
+from protocol.network import build_network, check_network, logits, tensors_of
+from protocol.parts import personal_names, shared_layout
 from protocol.plan.allowlist import AUGMENTATION, NETWORKS, PREPROCESSING
 from tests.conftest import SIZE, tiny_plan
 

@@ -26,13 +26,14 @@ from protocol.messages import (
     decode_release,
     encode,
 )
-from protocol.network import build_network, shared_layout, tensors_of
+from protocol.network import build_network, tensors_of
+from protocol.parts import shared_layout
 from protocol.plan import Plan
 from protocol.vectors import Layout, from_wire, to_wire
 from silo_node.cohort import StoreWriter
-from silo_node.gate import release
+from silo_node.gate import Passage
 from silo_node.node import SiloNode
-from tests.conftest import MakePlan, MakeStore
+from tests.conftest import MakePlan, MakeStore, tiny_node
 
 OVERFLOW = {"name": "ScaleIntensityRange", "args": {"a_min": 0.0, "a_max": 1.0, "b_min": 0.0, "b_max": 1e39}}
 
@@ -48,7 +49,11 @@ class Desk:
         self.vector = self.layout.flatten(tensors_of(network))
 
     def fresh(self) -> SiloNode:
-        return SiloNode("site", self.store, self.store.path.parent / "state", device="cpu")
+        return tiny_node("site", self.store, self.store.path.parent / "state")
+
+    def release(self, message: object, address: Address) -> bytes:
+        passage = Passage(address.job, self.plan, None, self.layout)
+        return self.node._gate.release(message, address, passage)  # type: ignore[arg-type]
 
     def address(self, number: int = 0, **changes: object) -> Address:
         return msgspec.structs.replace(Address("job-1", self.plan.digest, number, 0), **changes)
@@ -189,11 +194,11 @@ def test_the_gate_lets_no_score_pass_that_is_not_finite(desk: Desk, field: str) 
     desk.describe()
     scores = desk.ask(Score(desk.address(1), "federated", "test", to_wire(desk.vector)))
     assert isinstance(scores, Scores)
-    assert release(scores, scores.address, desk.layout) == encode(scores)
+    assert desk.release(scores, scores.address) == encode(scores)
     (one,) = scores.classes
     bad = msgspec.structs.replace(scores, classes=(msgspec.structs.replace(one, **{field: float("nan")}),))
     with pytest.raises(GateError, match="nothing left"):
-        release(bad, scores.address, desk.layout)
+        desk.release(bad, scores.address)
 
 
 def test_a_mixed_model_is_the_average_of_both_and_needs_both(make_plan: MakePlan, make_store: MakeStore) -> None:
@@ -271,7 +276,7 @@ def test_the_gate_lets_nothing_unknown_unasked_or_not_finite_pass(desk: Desk) ->
     desk.describe()
     update = desk.train()
     assert isinstance(update, Update)
-    assert release(update, update.address, desk.layout) == encode(update)
+    assert desk.release(update, update.address) == encode(update)
     bad = [
         msgspec.structs.replace(update, delta=to_wire(np.full(desk.layout.size, np.nan, dtype=np.float32))),
         msgspec.structs.replace(update, delta=update.delta[:-4]),
@@ -282,7 +287,7 @@ def test_the_gate_lets_nothing_unknown_unasked_or_not_finite_pass(desk: Desk) ->
     ]
     for message in bad:
         with pytest.raises(GateError, match="nothing left"):
-            release(message, update.address, desk.layout)  # type: ignore[arg-type]
+            desk.release(message, update.address)
 
 
 def test_an_unexpected_error_leaves_only_its_kind(

@@ -1,0 +1,52 @@
+"""On one machine: where each hospital's policy and ledger lie, and whether enough hospitals allow a plan."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from protocol.errors import PolicyError
+from protocol.plan import Plan
+
+if TYPE_CHECKING:
+    from fedward.federation import Settings
+    from silo_node.policy import Policy
+
+
+def ledger_of(store: Path, folder: Path | None) -> Path:
+    """The ledger of the cohort in `store`: beside it, so that it outlives every run; or in `folder`."""
+    store = store.absolute()
+    return (folder or store.parent) / f"{store.name}.ledger.jsonl"
+
+
+def policies_of(stores: Mapping[str, Path], settings: Settings) -> dict[str, Policy]:
+    """Each hospital's policy. Raises PolicyError naming every wrong key with its line."""
+    from silo_node.policy import load_policy
+
+    if settings.policy is not None and not settings.policy.exists():
+        raise PolicyError(f"{settings.policy}: no such file; `fedward silo policy FILE` writes one.")
+    policies = {}
+    for name, store in stores.items():
+        store = store.absolute()
+        policy = load_policy(settings.policy or store.with_name(f"{store.name}.policy.yaml"))
+        policies[name] = policy.model_copy(update={"allow_without_privacy": True}) if settings.accept_no_dp else policy
+    return policies
+
+
+def refuse_plan(plan: Plan, policies: Mapping[str, Policy]) -> None:
+    """Raises PolicyError before anything is read if so many hospitals refuse `plan` that no round can reach its quorum."""
+    from privacy.guarantee import guarantee_of
+
+    guarantee = None if plan.privacy.mechanism == "none" else guarantee_of(plan)
+    reasons = {}
+    for name, policy in policies.items():
+        try:
+            policy.admit(plan, guarantee)
+        except PolicyError as error:
+            reasons[name] = str(error)
+    if len(policies) - len(reasons) >= plan.federation.quorum:
+        return
+    if len(set(reasons.values())) == 1:
+        raise PolicyError(f"{', '.join(reasons)}: {next(iter(reasons.values()))}")
+    raise PolicyError("\n".join(f"{name}: {reason}" for name, reason in reasons.items()))

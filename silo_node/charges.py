@@ -1,0 +1,46 @@
+"""Which releases a private plan foresees, and what each of them costs a patient of which part."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from privacy.event_json import Event
+from privacy.events import metric_event, training_event
+from privacy.guarantee import Guarantee
+from protocol.errors import SiloError
+from protocol.plan import Plan
+from protocol.plan.privacy import LocalPrivacy
+
+
+@dataclass(frozen=True)
+class Charge:
+    """One foreseen release: its name within the job, the part of the cohort it is about, and its privacy event."""
+
+    release: str
+    part: str
+    event: Event
+
+
+def round_charge(plan: Plan, privacy: LocalPrivacy, guarantee: Guarantee, number: int) -> Charge:
+    """The update of round `number`. Raises SiloError if the plan has no such round."""
+    rounds = plan.federation.rounds
+    if not 1 <= number <= rounds:
+        raise SiloError(f"the plan has rounds 1 to {rounds}; round {number} is not among them.")
+    event = training_event(
+        guarantee.noise_multiplier, guarantee.sampling_rate, guarantee.steps_per_round, privacy.max_silos_per_patient
+    )
+    return Charge(f"round/{number}", "train", event)
+
+
+def scores_charge(plan: Plan, privacy: LocalPrivacy, number: int, kind: str, split: str) -> Charge:
+    """Noised scores after round `number`. Raises SiloError if the plan foresees none there."""
+    rounds, every = plan.federation.rounds, plan.evaluation.every
+    due = 1 <= number <= rounds and (number % every == 0 or number == rounds)
+    foreseen = kind == "federated" and ((split == "validation" and due) or (split == "test" and number == rounds))
+    if not foreseen:
+        raise SiloError(
+            f"the plan foresees no {split} scores of the {kind} model after round {number}; under privacy only foreseen "
+            "scores leave: validation when evaluation.every says so, the test once after the last round."
+        )
+    event = metric_event(privacy.metrics_epsilon, 1, privacy.max_silos_per_patient)
+    return Charge(f"scores/{number}/{kind}/{split}", split, event)

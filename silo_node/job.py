@@ -1,0 +1,72 @@
+"""One plan on one cohort, ready to work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from privacy.guarantee import Guarantee, guarantee_of
+from privacy.network_scan import refuse_memory, refuse_unlearned
+from protocol.plan import Plan
+from protocol.plan.privacy import LocalPrivacy
+from silo_node.cohort import CohortStore
+from silo_node.gate import Gate, Passage
+from silo_node.outbox import Outbox
+from silo_node.state import JobState
+from silo_node.training.cohort import Cohort, load_cohort
+from silo_node.training.device import pick_device
+from silo_node.training.local import Trainer
+from silo_node.training.model import SiloModel
+from silo_node.training.private import PrivateTrainer
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every job has."""
+
+    plan: Plan
+    state: JobState
+    cohort: Cohort
+    model: SiloModel
+    passage: Passage
+
+
+@dataclass(frozen=True)
+class OpenJob(Job):
+    """A job without differential privacy."""
+
+    trainer: Trainer
+
+
+@dataclass(frozen=True)
+class PrivateJob(Job):
+    """A job whose releases are noised and charged."""
+
+    privacy: LocalPrivacy
+    guarantee: Guarantee
+    trainer: PrivateTrainer
+    outbox: Outbox
+    gate: Gate
+
+
+def open_job(name: str, plan: Plan, site: str, store: CohortStore, root: Path, device: str, gate: Gate) -> Job:
+    """The job `name` of `plan` on `store`. Raises PolicyError, CohortError or NetworkError before anything is trained.
+
+    The policy is asked before any pixel is read.
+    """
+    privacy = plan.privacy
+    guarantee = guarantee_of(plan) if isinstance(privacy, LocalPrivacy) else None
+    gate.admit(plan, guarantee, name)
+    state = JobState(root, name)
+    cohort = load_cohort(store, plan, root / "cache")
+    gate.admit_cohort(cohort.n_training_patients)
+    model = SiloModel(plan, cohort.input_shape, pick_device(device))
+    passage = Passage(name, plan, guarantee, model.layout)
+    state.keep_plan(plan)
+    if guarantee is None or not isinstance(privacy, LocalPrivacy):
+        return OpenJob(plan, state, cohort, model, passage, Trainer(plan, cohort, model, site))
+    refuse_memory(model.network, cohort.input_shape)
+    refuse_unlearned(model.network, model.layout)
+    trainer = PrivateTrainer(plan, privacy, guarantee, cohort, model)
+    outbox = Outbox(state.folder / "outbox")
+    return PrivateJob(plan, state, cohort, model, passage, privacy, guarantee, trainer, outbox, gate)

@@ -1,0 +1,73 @@
+"""What a private job releases is kept before it leaves, so that asking again gives the same bytes and costs nothing more.
+
+A second sample of the same round would be a second release and a second charge; the same bytes are post-processing. It also
+makes a job that was killed go on bit by bit as it would have.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from protocol.errors import SiloError
+
+_RELEASE = re.compile(r"^[a-z]+(/[a-z0-9]+){0,3}$")
+
+
+class Kept(Struct, frozen=True, forbid_unknown_fields=True):
+    """One release: the digest of the request it answers (but for its attempt) and the release's own content."""
+
+    request: str
+    content: bytes
+
+
+class Outbox:
+    """The releases of one job, in one folder inside the hospital."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def find(self, release: str, request: str) -> bytes | None:
+        """The content kept under `release`; None if there is none.
+
+        Raises SiloError if it answered another request: one release cannot be asked for twice with different contents.
+        """
+        path = self._path(release)
+        try:
+            kept = msgspec.msgpack.decode(path.read_bytes(), type=Kept)
+        except FileNotFoundError:
+            return None
+        except msgspec.DecodeError as error:
+            raise SiloError(f"the kept {release} of this job is damaged; start a new job.") from error
+        if kept.request != request:
+            raise SiloError(f"{release} was already answered for another model; each is answered once.")
+        return kept.content
+
+    def keep(self, release: str, request: str, content: bytes) -> None:
+        """Keep `content` for good: on disk, whole, before this returns."""
+        path = self._path(release)
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        partial = path.with_suffix(".partial")
+        with partial.open("wb") as handle:
+            handle.write(msgspec.msgpack.encode(Kept(request, content)))
+            handle.flush()
+            os.fsync(handle.fileno())
+        partial.replace(path)
+        folder = os.open(self._folder, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    def forget(self, release: str) -> None:
+        """Drop a release that no one will ask for again; it stays charged, so it can never be made anew."""
+        self._path(release).unlink(missing_ok=True)
+
+    def _path(self, release: str) -> Path:
+        if not _RELEASE.match(release):
+            raise SiloError("that is not a release fedward makes.")
+        return self._folder / f"{release.replace('/', '-')}.release"

@@ -1,0 +1,88 @@
+"""The hospital's own policy: what may be done with its cohort, in a file that only the hospital writes.
+
+No policy file means the defaults below, which allow no plan without differential privacy.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from privacy.guarantee import Guarantee
+from protocol.errors import PlanError, PolicyError
+from protocol.plan import Plan
+from protocol.plan.load import parse_part
+from protocol.plan.part import Part
+
+_MAX_BYTES = 100_000
+
+
+class Policy(Part):
+    """What this hospital allows."""
+
+    schema_: Literal["fedward.policy/1"] = Field(
+        default="fedward.policy/1", alias="schema", description="version of this format"
+    )
+    allow_without_privacy: bool = Field(
+        default=False, description="true: plans without differential privacy may run, and what leaves is exact"
+    )
+    mechanisms: tuple[Literal["local"], ...] = Field(
+        default=("local",), description="mechanisms of differential privacy that are allowed"
+    )
+    max_epsilon_per_study: float = Field(default=8.0, gt=0.0, description="most epsilon that one plan may cost a patient")
+    max_epsilon_total: float = Field(
+        default=20.0, gt=0.0, description="most epsilon that all studies on this cohort together may cost a patient"
+    )
+    max_delta: float = Field(
+        default=1e-5, gt=0.0, lt=1.0, description="largest delta of a plan; max_epsilon_total is held at this delta too"
+    )
+    min_patients: int = Field(default=10, ge=1, description="fewest training patients with which a plan may run")
+    scores: Literal["none", "noised", "exact"] = Field(
+        default="exact",
+        description="most that may leave of how a model scores: none, noised histograms, or - without privacy - exact figures",
+    )
+
+    def admit_cohort(self, n_patients: int) -> None:
+        """Raises PolicyError if this hospital does not allow a study on so few training patients."""
+        if n_patients < self.min_patients:
+            raise PolicyError(
+                f"fewer training patients than this hospital's policy asks for (min_patients {self.min_patients})."
+            )
+
+    def admit(self, plan: Plan, guarantee: Guarantee | None) -> None:
+        """Raises PolicyError if this hospital does not allow `plan`."""
+        if guarantee is None:
+            if not self.allow_without_privacy:
+                raise PolicyError(
+                    "the plan has no differential privacy and this hospital's policy does not allow that. Give the plan a "
+                    "privacy part (`fedward plan new` shows one), or set allow_without_privacy in the hospital's policy file; "
+                    "on one machine, for data that need no protection: fedward run --accept-no-dp."
+                )
+            return
+        if plan.privacy.mechanism not in self.mechanisms:
+            raise PolicyError(f"this hospital's policy does not allow privacy.mechanism {plan.privacy.mechanism}.")
+        if guarantee.delta > self.max_delta:
+            raise PolicyError(f"privacy.delta {guarantee.delta:g} is above this hospital's max_delta {self.max_delta:g}.")
+        if guarantee.epsilon > self.max_epsilon_per_study:
+            raise PolicyError(
+                f"the plan costs a patient epsilon {guarantee.epsilon:.3g}, this hospital's max_epsilon_per_study is "
+                f"{self.max_epsilon_per_study:g}; lower privacy.epsilon or raise it in the policy file."
+            )
+
+
+def load_policy(path: Path | None) -> Policy:
+    """The policy in `path`; the defaults if there is no such file. Raises PolicyError naming every wrong key with its line."""
+    if path is None or not path.exists():
+        return Policy()
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise PolicyError(f"{path.name}: larger than {_MAX_BYTES} bytes; this is not a policy.")
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise PolicyError(f"{path.name}: cannot be read as UTF-8 text.") from error
+    try:
+        return parse_part(text, Policy, name=path.name, advice="`fedward silo policy` writes one.")
+    except PlanError as error:
+        raise PolicyError(str(error)) from error

@@ -1,0 +1,102 @@
+"""Patient-level DP-SGD held near the global model by FedProx: one clipped gradient a patient, noise on every sum.
+
+Abadi et al., "Deep learning with differential privacy", CCS 2016, with the patient as the unit; the proximal step stays
+outside the clipping, because given the noised iterate it depends on no patient (docs/privacy.md).
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+
+import numpy as np
+import torch
+
+from privacy.clipping import PatientSum
+from privacy.guarantee import Guarantee
+from privacy.per_patient import patient_gradients
+from privacy.randomness import SecureBits, choose, sample_patients
+from protocol.errors import DeadlineError
+from protocol.network import first_output
+from protocol.plan import Plan
+from protocol.plan.privacy import LocalPrivacy
+from silo_node.training.batches import Indices
+from silo_node.training.cohort import Cohort
+from silo_node.training.device import autocast
+from silo_node.training.model import SiloModel
+from silo_node.training.objective import Objective, proximal_step
+from silo_node.training.optimiser import build_optimiser, lr_factor
+from silo_node.training.transforms import Pipeline
+
+
+class PrivateTrainer:
+    """Trains one SiloModel on one Cohort so that what comes out is differentially private for each patient.
+
+    Everything random comes from the operating system, dropout and augmentation too: a fixed stream of numbers would be
+    consumed differently without a patient, and the others' gradients would move with it.
+    """
+
+    def __init__(self, plan: Plan, privacy: LocalPrivacy, guarantee: Guarantee, cohort: Cohort, model: SiloModel) -> None:
+        self._plan, self._privacy, self._guarantee = plan, privacy, guarantee
+        self._cohort, self._model = cohort, model
+        self._augment = Pipeline(plan.data.augmentation, "data.augmentation")
+        n_classes = len(plan.task.classes)
+        nothing = np.zeros(n_classes, dtype=np.int64)  # no balancing by counts: they are data
+        self._objective = Objective(plan.training.loss, nothing, model.device, by_image=True)
+        self._patients = _images_by_patient(cohort)
+
+    def round(self, number: int, deadline: float) -> None:
+        """The steps of one round from the model's current weights; `deadline` is a time.monotonic() value."""
+        training, guarantee = self._plan.training, self._guarantee
+        anchor = [parameter.detach().clone() for parameter in self._model.shared_parameters()]
+        factor = lr_factor(training.schedule, number, self._plan.federation.rounds)
+        learned = [parameter for parameter in self._model.network.parameters() if parameter.requires_grad]
+        optimiser = build_optimiser(training.optimizer, learned, factor)
+        torch.manual_seed(secrets.randbits(63))
+        self._augment.seed(secrets.randbits(63))
+        self._model.network.train()
+        shapes = [parameter.shape for parameter in learned]
+        for _ in range(guarantee.steps_per_round):
+            bits, total = SecureBits(), PatientSum(shapes, self._privacy.clip_norm, self._model.device)
+            for patient in sample_patients(len(self._patients), guarantee.sampling_rate, bits):
+                if time.monotonic() > deadline:
+                    raise DeadlineError("training did not end before the deadline; raise federation.round_deadline_s.")
+                total.add(self._gradients(self._drawn(self._patients[patient], bits)))
+            noised = total.noised(guarantee.noise_multiplier, bits)
+            _set_gradients(learned, noised / self._privacy.batch_patients)
+            optimiser.step()
+            if training.mu > 0.0:
+                proximal_step(self._model.shared_parameters(), anchor, training.mu * training.optimizer.lr * factor)
+
+    def _drawn(self, images: Indices, bits: SecureBits) -> Indices:
+        most = self._privacy.max_images_per_patient
+        return images if len(images) <= most else images[choose(len(images), most, bits)]
+
+    def _gradients(self, batch: Indices) -> list[torch.Tensor]:
+        images = torch.from_numpy(self._cohort.images[batch])
+        if not self._augment.empty:
+            images = torch.stack([self._augment(image) for image in images])
+        labels = torch.from_numpy(self._cohort.labels[batch]).to(self._model.device)
+        with autocast(self._model.device, self._plan.training.mixed_precision):
+            return patient_gradients(self._model.network, self._loss, self._model.to_device(images), labels)
+
+    def _loss(self, output: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return self._objective(first_output(output).float(), labels)
+
+
+def _images_by_patient(cohort: Cohort) -> list[Indices]:
+    """Positions of the training images of each training patient."""
+    train = np.array(cohort.parts.train, dtype=np.int64)
+    owners = cohort.patients[train]
+    order = np.argsort(owners, kind="stable")
+    _, starts = np.unique(owners[order], return_index=True)
+    return np.split(train[order], starts[1:]) if len(train) else []
+
+
+@torch.no_grad()
+def _set_gradients(parameters: list[torch.nn.Parameter], flat: torch.Tensor) -> None:
+    start = 0
+    for parameter in parameters:
+        stop = start + parameter.numel()
+        parameter.grad = flat[start:stop].view(parameter.shape)
+        start = stop
