@@ -41,6 +41,13 @@ class LocalPrivacy(Part):
     max_images_per_patient: int = Field(
         default=8, ge=1, le=1024, description="images of one patient in one step; of more, so many are drawn at random"
     )
+    views: int = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description="differently augmented copies of each image, averaged before clipping (De et al. 2022): steadier gradients "
+        "at the same epsilon, for more computation",
+    )
     max_silos_per_patient: int = Field(
         default=1, ge=1, le=16, description="hospitals of the study at which one patient may be; each is accounted for"
     )

@@ -73,6 +73,7 @@ class PrivateTrainer:
         return images if len(images) <= most else images[choose(len(images), most, bits)]
 
     def _gradients(self, batch: Indices) -> list[torch.Tensor]:
+        batch = np.repeat(batch, self._privacy.views)
         images = torch.from_numpy(self._cohort.images[batch])
         if not self._augment.empty:
             images = torch.stack([self._augment(image) for image in images])
