@@ -132,7 +132,8 @@ def _epsilon(counts: _Counts, delta: float, interval: float) -> float:
 
 def _mean_loss(event: Event) -> float:
     """About the privacy loss of one mechanism, for choosing a grid: a Gaussian's mean loss is 1 / (2 sigma^2)."""
-    rate, inner = getattr(event, "sampling_probability", 1.0), getattr(event, "event", event)
+    inner: Event = getattr(event, "event", event)
+    rate = getattr(event, "sampling_probability", 1.0)
     return float(rate * inner.noise_multiplier**-2 / 2 if hasattr(inner, "noise_multiplier") else inner.noise_parameter)
 
 
