@@ -10,9 +10,13 @@ import msgspec
 
 from aggregator.job import Job
 from aggregator.records import RosterRecord, RoundRecord
+from aggregator.spent import Spent
+from evaluation.measure import AnyScores
 from evaluation.report.inputs import RoundSummary, RunSummary, SiteSummary
 from protocol.errors import JournalError
-from protocol.messages import Scores
+from protocol.messages import Description
+from protocol.plan import Plan
+from protocol.plan.privacy import LocalPrivacy
 
 
 def summarise(job: Job, model: Mapping[str, Any]) -> RunSummary:
@@ -24,6 +28,8 @@ def summarise(job: Job, model: Mapping[str, Any]) -> RunSummary:
     scores = job.scores()
     validation = {record.round: record.scores for record in scores if record.split == "validation"}
     test = {record.kind: record.scores for record in scores if record.split == "test"}
+    rounds, spent = job.journal.rounds(), Spent(plan)
+    epsilons = spent.by_round(record.round for record in rounds)
     return RunSummary(
         job=job.name,
         title=plan.title or plan.name,
@@ -32,14 +38,22 @@ def summarise(job: Job, model: Mapping[str, Any]) -> RunSummary:
         plan=plan.to_json(),
         plan_digest=plan.digest,
         model=model,
-        privacy={"mechanism": plan.privacy.mechanism, "secure_aggregation": False},
-        rounds=tuple(_round(record, validation) for record in job.journal.rounds()),
+        privacy=_privacy(plan, spent),
+        rounds=tuple(_round(record, validation, epsilons) for record in rounds),
         sites=tuple(_site(silo, roster, test, job) for silo in roster.configured),
         software=job.journal.fact("environment", dict[str, str]) or {},
     )
 
 
-def _round(record: RoundRecord, validation: Mapping[int, Mapping[str, Scores]]) -> RoundSummary:
+def _privacy(plan: Plan, spent: Spent) -> dict[str, Any]:
+    settings: dict[str, Any] = {"mechanism": plan.privacy.mechanism, "secure_aggregation": False}
+    if not isinstance(plan.privacy, LocalPrivacy):
+        return settings
+    public = ("batch_patients", "max_images_per_patient", "max_silos_per_patient", "metrics_epsilon")
+    return spent.guarantee.as_json() | {name: getattr(plan.privacy, name) for name in public} | settings
+
+
+def _round(record: RoundRecord, validation: Mapping[int, Mapping[str, AnyScores]], spent: Mapping[int, float]) -> RoundSummary:
     return RoundSummary(
         round=record.round,
         attempt=record.attempt,
@@ -50,11 +64,15 @@ def _round(record: RoundRecord, validation: Mapping[int, Mapping[str, Scores]]) 
         failures=record.failures,
         train_loss=record.losses,
         validation=validation.get(record.round, {}),
+        epsilon=spent.get(record.round),
     )
 
 
-def _site(silo: str, roster: RosterRecord, test: Mapping[str, Mapping[str, Scores]], job: Job) -> SiteSummary:
+def _site(silo: str, roster: RosterRecord, test: Mapping[str, Mapping[str, AnyScores]], job: Job) -> SiteSummary:
     description = roster.descriptions.get(silo)
+    said = description if isinstance(description, Description) else None
+    # A private plan's silo says nothing of its cohort: unknown, not 0. One that never answered is as good as empty.
+    unsaid = None if isinstance(job.plan.privacy, LocalPrivacy) else 0
     federated = test.get("federated", {}).get(silo)
     personalised = test.get("personalised", {}).get(silo)
     if job.plan.federation.personal and job.plan.evaluation.personalise == "none" and federated is not None:
@@ -62,14 +80,14 @@ def _site(silo: str, roster: RosterRecord, test: Mapping[str, Mapping[str, Score
         personalised = msgspec.structs.replace(federated, kind="personalised")
     return SiteSummary(
         id=silo,
-        n_patients=description.n_patients if description else 0,
-        n_train=description.n_train if description else 0,
-        n_validation=description.n_validation if description else 0,
-        n_test=description.n_test if description else 0,
-        class_counts_train=description.class_counts_train if description else (),
-        modalities=description.modalities if description else (),
-        manufacturers=description.manufacturers if description else (),
-        store_digest=description.store_digest if description else "",
+        n_patients=said.n_patients if said else unsaid,
+        n_train=said.n_train if said else unsaid,
+        n_validation=said.n_validation if said else unsaid,
+        n_test=said.n_test if said else unsaid,
+        class_counts_train=said.class_counts_train if said else (),
+        modalities=said.modalities if said else (),
+        manufacturers=said.manufacturers if said else (),
+        store_digest=said.store_digest if said else "",
         federated=federated,
         alone=test.get("alone", {}).get(silo),
         personalised=personalised,

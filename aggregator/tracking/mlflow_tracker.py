@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from aggregator.events import Event, JobOpened, RoundCommitted, Scored
-from aggregator.tracking.names import Metrics, flatten, of_round, of_scores
+from aggregator.spent import Spent
+from aggregator.tracking.names import Metrics, flatten, of_guarantee, of_round, of_scores, of_spent
+from protocol.messages import Description, PrivateDescription
 from protocol.plan import Plan
 
 _log = logging.getLogger(__name__)
@@ -35,7 +37,9 @@ class MlflowTracker:
                 self._open(event)
             elif isinstance(event, RoundCommitted):
                 record = event.record
-                self._log(of_round(record), record.round, record.started_at + record.seconds)
+                parent, silos = of_round(record)
+                parent |= of_spent(self._spent, record.round)
+                self._log((parent, silos), record.round, record.started_at + record.seconds)
             elif isinstance(event, Scored):
                 self._log(of_scores(event.record), event.record.round, event.record.at)
         except Exception as error:  # MLflow raises whatever its store raises
@@ -63,6 +67,7 @@ class MlflowTracker:
     # -------------------------------------------------------------------------------------------------------------- runs
 
     def _open(self, event: JobOpened) -> None:
+        self._spent = Spent(event.plan)
         self._client = _client(self.uri)
         experiment = self._experiment(event.plan.name)
         tags = {"fl.job": event.job, "fl.plan_digest": event.plan.digest, "fl.mechanism": event.plan.privacy.mechanism}
@@ -71,10 +76,9 @@ class MlflowTracker:
             child = {"mlflow.parentRunId": self._parent, "fl.silo": silo, "mlflow.runName": silo, "fl.role": "silo"}
             self._children[silo] = self._run(experiment, tags | child)
             if (description := event.roster.descriptions.get(silo)) is not None:
-                self._params(
-                    self._children[silo], {"store_digest": description.store_digest, "n_train": str(description.n_train)}
-                )
+                self._params(self._children[silo], _of_cohort(description))
         self._params(self._parent, flatten(event.plan.to_json()) | {"plan_digest": event.plan.digest})
+        self._params(self._parent, of_guarantee(self._spent))
         self._params(self._parent, {f"environment/{name}": value for name, value in self._environment.items()})
 
     def _experiment(self, name: str) -> str:
@@ -129,6 +133,12 @@ class MlflowTracker:
             self.problem = f"MLflow did not take a message ({type(error).__name__}); the job goes on, its journal is complete."
             _log.warning(self.problem)
         _log.debug("mlflow", exc_info=error)
+
+
+def _of_cohort(description: Description | PrivateDescription) -> dict[str, str]:
+    if isinstance(description, PrivateDescription):
+        return {"cohort": description.cohort}
+    return {"store_digest": description.store_digest, "n_train": str(description.n_train)}
 
 
 def _client(uri: str) -> Any:

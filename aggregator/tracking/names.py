@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from aggregator.records import RoundRecord, ScoresRecord
+from aggregator.spent import Spent
 from evaluation.federated import pooled, site_auroc
+from evaluation.measure import class_aurocs
+from evaluation.measured import Measured
+from protocol.messages import Scores
 
 Metrics = dict[str, float]
 
@@ -13,15 +17,17 @@ _SPLITS = {"validation": "val", "test": "test"}
 
 
 def of_round(record: RoundRecord) -> tuple[Metrics, dict[str, Metrics]]:
-    """A committed round: metrics of the parent run, and of each silo's run."""
+    """A committed round: metrics of the parent run, and of each silo's run. Under a private plan silos say nothing of it."""
+    said: dict[str, Mapping[str, float]] = {
+        "train/loss": record.losses,
+        "train/proximal": record.proximals,
+        "train/steps": record.steps,
+        "train/seconds": record.silo_seconds,
+    }
+    whole = sum(record.weights.values()) or 1.0
     silos = {
-        silo: {
-            "train/loss": record.losses[silo],
-            "train/proximal": record.proximals[silo],
-            "train/steps": float(record.steps[silo]),
-            "train/seconds": record.silo_seconds[silo],
-            "federation/weight": record.weights[silo] / (sum(record.weights.values()) or 1.0),
-        }
+        silo: {name: float(values[silo]) for name, values in said.items() if silo in values}
+        | {"federation/weight": record.weights[silo] / whole}
         for silo in record.aggregated
     }
     parent: Metrics = {
@@ -30,8 +36,23 @@ def of_round(record: RoundRecord) -> tuple[Metrics, dict[str, Metrics]]:
         "federation/round_seconds": record.seconds,
         "global/update_norm": record.update_norm,
     }
-    parent |= {f"site/{silo}/train/loss": metrics["train/loss"] for silo, metrics in silos.items()}
+    parent |= {f"site/{silo}/train/loss": loss for silo, loss in record.losses.items() if silo in silos}
     return parent, silos
+
+
+def of_spent(spent: Spent, rounds: int) -> Metrics:
+    """What the job has cost a patient after `rounds` rounds; nothing where nothing limits it."""
+    epsilon = spent.after(rounds)
+    return {} if epsilon is None else {"privacy/epsilon": epsilon}
+
+
+def of_guarantee(spent: Spent) -> dict[str, str]:
+    """The promise as MLflow parameters, beside the plan's own `privacy/...`."""
+    promise = spent.guarantee
+    if promise.mechanism == "none":
+        return {"guarantee/epsilon": "infinite"}
+    names = ("epsilon", "delta", "noise_multiplier", "sampling_rate", "steps", "clip_norm")
+    return {f"guarantee/{name}": f"{getattr(promise, name):.6g}" for name in names} | {"guarantee/unit": promise.unit}
 
 
 def of_scores(record: ScoresRecord) -> tuple[Metrics, dict[str, Metrics]]:
@@ -40,20 +61,25 @@ def of_scores(record: ScoresRecord) -> tuple[Metrics, dict[str, Metrics]]:
     suffix = "" if record.kind == "federated" else f"_{record.kind}"
     silos: dict[str, Metrics] = {}
     for silo, scores in record.scores.items():
-        silos[silo] = {
-            f"{split}/loss{suffix}": scores.loss,
-            # Beside the AUROC, so that nobody takes a curve over a handful of images for more than it is.
-            f"{split}/rarest_class": float(min(min(c.n_positive, c.n_negative) for c in scores.classes)),
-        } | _auroc(f"{split}/auroc{suffix}", site_auroc(scores).value)
+        loss = {f"{split}/loss{suffix}": scores.loss} if isinstance(scores, Scores) else {}
+        rarest = min(min(one.n_positive, one.n_negative) for one in class_aurocs(scores))
+        # Beside the AUROC, so that nobody takes a curve over a handful of images for more than it is.
+        silos[silo] = loss | {f"{split}/rarest_class": float(rarest)} | _auroc(f"{split}/auroc{suffix}", site_auroc(scores))
     parent = {f"site/{silo}/{name}": value for silo, metrics in silos.items() for name, value in metrics.items()}
     if record.scores and record.kind == "federated":
-        whole = pooled(list(record.scores.values())).value
+        whole = pooled(list(record.scores.values()))
         parent |= _auroc(f"global/{split}/auroc", whole) | _auroc(f"{split}/auroc", whole)
     return parent, silos
 
 
-def _auroc(name: str, value: float | None) -> Metrics:
-    return {} if value is None else {name: value}
+def _auroc(name: str, measured: Measured) -> Metrics:
+    """The value; from noised counts only where it can be told from the noise, and with half its 95% interval."""
+    if measured.noise is None:
+        return {} if measured.value is None else {name: measured.value}
+    shown = measured.estimate()
+    if shown.value is None or shown.lo is None or shown.hi is None:
+        return {}
+    return {name: shown.value, f"{name}_half_width": (shown.hi - shown.lo) / 2.0}
 
 
 def flatten(plan: Mapping[str, object], prefix: str = "") -> dict[str, str]:

@@ -8,12 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from aggregator.events import JobOpened, RoundCommitted, Scored
 from aggregator.job import Job
+from aggregator.records import RosterRecord, RoundRecord, ScoresRecord
+from aggregator.spent import Spent
 from aggregator.tracking import MlflowTracker
+from aggregator.tracking.names import of_guarantee, of_round, of_scores, of_spent
+from protocol.messages import PrivateDescription
 from protocol.plan import Plan
 from protocol.transport.in_process import InProcessTransport
 from protocol.vectors import save_tensors
-from tests.conftest import SIZE, tiny_node, tiny_plan, tiny_store
+from tests.conftest import PRIVATE, SIZE, tiny_node, tiny_plan, tiny_store
+from tests.evaluation.made_up_runs import ADDRESS, draw_rows, noised
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
@@ -119,3 +125,73 @@ def test_a_database_that_was_cut_short_while_being_made_does_not_stand_in_the_wa
     client = _client(f"sqlite:///{tmp_path / 'mlflow.db'}")
     assert client.get_experiment_by_name("Default") is not None
     assert sorted(path.name for path in tmp_path.iterdir() if "mlflow" in path.name) == ["mlflow.db"]
+
+
+class TestUnderAPrivatePlan:
+    """Made-up records: what a private job leaves to be drawn."""
+
+    ROSTER = RosterRecord(
+        configured=("north", "south", "east"),
+        descriptions={name: PrivateDescription(ADDRESS, "sha256:22", f"token-{name}") for name in ("north", "south")},
+        failures={"east": "TransportError: gone"},
+    )
+
+    @staticmethod
+    def record(number: int) -> RoundRecord:
+        both = ("north", "south")
+        return RoundRecord(
+            round=number, attempt=1, started_at=1e9, seconds=2.0, configured=(*both, "east"), trained=both, aggregated=both,
+            failures={"east": "gone"}, weights=dict.fromkeys(both, 1.0), losses={}, proximals={}, steps={}, silo_seconds={},
+            update_norm=0.1, model_digest="sha256:33",
+        )  # fmt: skip
+
+    def test_epsilon_grows_with_the_rounds_and_no_loss_is_drawn(self) -> None:
+        spent = Spent(tiny_plan(**PRIVATE))
+        parent, silos = of_round(self.record(2))
+        assert silos == {"north": {"federation/weight": 0.5}, "south": {"federation/weight": 0.5}}
+        assert not [name for name in parent if "loss" in name]
+        curve = [of_spent(spent, number)["privacy/epsilon"] for number in (1, 2, 3)]
+        assert 0 < curve[0] < curve[1] < curve[2] == spent.guarantee.epsilon
+        assert spent.by_round(range(1, 4)) == dict(zip((1, 2, 3), curve, strict=True))
+        assert of_guarantee(spent)["guarantee/noise_multiplier"] == "2"
+
+    def test_a_plan_without_a_mechanism_has_no_epsilon_to_draw(self) -> None:
+        spent = Spent(tiny_plan())
+        assert (of_spent(spent, 1), spent.by_round([1, 2])) == ({}, {})
+        assert of_guarantee(spent) == {"guarantee/epsilon": "infinite"}
+
+    def test_noised_scores_are_drawn_with_half_their_interval_and_only_where_noise_leaves_a_figure(self) -> None:
+        labels, logs = draw_rows(3, 900, 1.2)
+        few = draw_rows(4, 12, 1.2)
+        scores = {
+            "north": noised((labels, logs), 1, 1.0, "federated", "validation"),
+            "south": noised(few, 2, 1.0, "federated", "validation"),
+        }
+        parent, silos = of_scores(ScoresRecord(2, "federated", "validation", 1e9, scores, {}))
+        assert set(silos["north"]) == {"val/rarest_class", "val/auroc", "val/auroc_half_width"}
+        assert set(silos["south"]) == {"val/rarest_class"}
+        assert 0 < silos["north"]["val/auroc_half_width"] < 0.2
+        assert {"global/val/auroc", "val/auroc", "global/val/auroc_half_width"} <= set(parent)
+
+    def test_mlflow_takes_a_private_job(self, tmp_path: Path) -> None:
+        from mlflow import MlflowClient
+
+        plan, uri = tiny_plan(**PRIVATE), f"sqlite:///{tmp_path / 'mlflow.db'}"
+        tracker = MlflowTracker(uri, tmp_path / "artifacts", {})
+        tracker(JobOpened("job", plan, self.ROSTER, 0))
+        for number in (1, 2, 3):
+            tracker(RoundCommitted(self.record(number)))
+        scores = {"north": noised(draw_rows(3, 900, 1.2), 1, 1.0, "federated", "validation")}
+        tracker(Scored(ScoresRecord(3, "federated", "validation", 1e9, scores, {})))
+        assert tracker.problem == ""
+        client = MlflowClient(uri)
+        experiment = client.get_experiment_by_name(plan.name)
+        assert experiment is not None
+        runs = {run.data.tags.get("fl.silo", "job"): run for run in client.search_runs([experiment.experiment_id])}
+        assert runs["north"].data.params == {"cohort": "token-north"}
+        params = runs["job"].data.params
+        assert {params["privacy/mechanism"], params["guarantee/unit"]} == {"local", "patient"}
+        history = [metric.value for metric in client.get_metric_history(runs["job"].info.run_id, "privacy/epsilon")]
+        assert len(history) == 3
+        assert history[-1] == pytest.approx(float(params["guarantee/epsilon"]), rel=1e-4)
+        assert "val/auroc" in runs["north"].data.metrics
