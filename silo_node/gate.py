@@ -45,7 +45,18 @@ _PRIVATE = (PrivateDescription, PrivateUpdate, PrivateScores, Refusal)
 # Reasons of these errors are made of the plan, the policy and fixed words. Those of others may hold a count or a size of the
 # cohort: under a private plan they stay in the silo's own log.
 _SPEAKABLE = frozenset(
-    {"PlanError", "WeightsError", "PolicyError", "BudgetError", "DeadlineError", "MessageError", "SiloError", "GateError"}
+    {
+        "BudgetError",
+        "DeadlineError",
+        "GateError",
+        "LedgerError",
+        "LedgerRolledBackError",
+        "MessageError",
+        "PlanError",
+        "PolicyError",
+        "SiloError",
+        "WeightsError",
+    }
 )
 _SILENT = "the reason may say something of patients; under a private plan it stays in the silo's own log."
 
