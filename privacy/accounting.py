@@ -57,7 +57,7 @@ def epsilon_to_renyi(epsilon: float, order: float, delta: float) -> float:
     return epsilon - math.log1p(-1.0 / order) + math.log(delta * order) / (order - 1.0)
 
 
-def worst_epsilon(studies: Sequence[Mapping[str, Sequence[Event]]], delta: float) -> float:
+def worst_epsilon(studies: Sequence[Mapping[str, Sequence[Event]]], delta: float, interval: float = FINE) -> float:
     """Epsilon of the patient who paid most: each study maps its parts to their events, a patient stands in one part of each.
 
     All choices of parts are tried up to 81. Beyond that the smaller of two upper bounds is returned: everything added up, and
@@ -77,7 +77,7 @@ def worst_epsilon(studies: Sequence[Mapping[str, Sequence[Event]]], delta: float
     for bound, one in ranked:
         if bound <= worst:
             break
-        worst = max(worst, min(bound, _epsilon(one, delta, FINE)))
+        worst = max(worst, min(bound, _epsilon(one, delta, interval)))
     return worst
 
 

@@ -1,0 +1,190 @@
+"""`fedward silo budget`: what the patients of a cohort have paid so far, study by study, and what is left."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from privacy.ledger import Ledger, Spent, Study
+
+_BAR = 48  # characters
+_FORMATS = (".svg", ".png")
+
+
+def budget(
+    ledger: Annotated[
+        Path,
+        typer.Argument(metavar="STORE_OR_LEDGER", readable=False, help="A cohort store, or its STORE.ledger.jsonl. Only read."),
+    ],
+    max_epsilon: Annotated[
+        float | None, typer.Option(min=1e-6, max=1e6, help="The limit over all studies; says how much of it is left.")
+    ] = None,
+    delta: Annotated[
+        float | None,
+        typer.Option(min=1e-15, max=0.1, help="Delta at which epsilon is told; left out: the smallest of the studies' plans."),
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(help="Write the cumulative epsilon as a picture: FILE.svg or FILE.png.")] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object on the last line.")] = False,
+) -> None:
+    """Show what the patients of a cohort have paid in privacy (epsilon), study by study."""
+    from rich.console import Console
+
+    from privacy.ledger import Ledger, spent_epsilon
+    from protocol.errors import InputError
+
+    if plot is not None and plot.suffix.lower() not in _FORMATS:
+        raise InputError(f"--plot {plot}: the name must end in {' or '.join(_FORMATS)}.")
+    book = Ledger.open(ledger_of(ledger))
+    spent = spent_epsilon(book, delta)
+    limit = None if max_epsilon is None else _limit(book, max_epsilon, spent.delta)
+    console = Console(stderr=json_, emoji=False, highlight=False)
+    _print(book, spent, limit, console)
+    if plot is not None:
+        _write_plot(plot, book, spent.delta, max_epsilon)
+        console.print(f"Picture  {plot}", soft_wrap=True, markup=False)
+    if json_:
+        typer.echo(json.dumps(_as_json(book, spent, limit) | ({"plot": str(plot)} if plot else {})))
+
+
+def ledger_of(path: Path) -> Path:
+    """The ledger of a cohort store, or the ledger itself. Raises LedgerError if a store has none beside it."""
+    from protocol.errors import LedgerError
+
+    if not path.is_dir():
+        return path
+    store = path.resolve()
+    beside = store.with_name(store.name + ".ledger.jsonl")
+    if not beside.exists():
+        raise LedgerError(
+            f"{path}: there is no {beside.name} beside this store. Either no study under differential privacy ever ran on this "
+            "cohort, or its ledger was lost: then restore it, because without it the budget counts as spent."
+        )
+    return beside
+
+
+def _limit(book: Ledger, max_epsilon: float, delta: float) -> dict[str, Any]:
+    from privacy.ledger import Budget
+    from privacy.ledger.budget import by_job
+
+    allowed = Budget(max_epsilon_per_study=max_epsilon, max_epsilon_total=max_epsilon, delta=delta)
+    share = allowed.share(by_job(book.entries).values())
+    left = allowed.epsilon_left(share) if share < 1.0 else 0.0
+    return {"max_epsilon": max_epsilon, "delta": delta, "order": allowed.order, "share_spent": share, "epsilon_left": left}
+
+
+def _print(book: Ledger, spent: Spent, limit: dict[str, Any] | None, console: Console) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    title = f"Privacy budget of cohort {escape(book.cohort)}"
+    table = Table(title=title, title_justify="left", caption=f"epsilon at delta {spent.delta:g}; unit: one patient")
+    for heading in ("#", "study", "job", "part", "releases", "what", "epsilon", "first charge (UTC)", "last"):
+        table.add_column(heading, justify="right" if heading in ("releases", "epsilon") else "left")
+    for number, study in enumerate(spent.studies, 1):
+        for row, (part, cost) in enumerate(study.epsilon_by_part.items()):
+            names = (str(number), study.study, study.job) if row == 0 else ("", "", "")
+            times = (_time(study.first), _time(study.last)) if row == 0 else ("", "")
+            worst = "[bold]" if cost == study.epsilon else "[dim]"
+            what = _what(study, part)
+            table.add_row(*map(escape, names), part, str(study.releases[part]), what, f"{worst}{cost:.3f}[/]", *times)
+        table.add_section()
+    console.print(table)
+    _print_bars(spent, limit, console)
+    console.print("A patient stands in one part of each study: a study costs its largest part, a total its worst patient.")
+    if limit is not None:
+        over = limit["share_spent"] >= 1.0
+        colour = "red" if over else "green"
+        left = "nothing is left" if over else f"room for one more study of about epsilon {limit['epsilon_left']:.2f}"
+        console.print(
+            f"[{colour}]{limit['share_spent']:.1%}[/] of a limit of epsilon {limit['max_epsilon']:g} is spent (Renyi filter, "
+            f"order {limit['order']}, delta {limit['delta']:g}): {left}."
+        )
+    console.print(f"Head     {book.head.entries} charges, {book.head.digest}", soft_wrap=True)
+    if book.torn:
+        console.print(f"[yellow]Note:[/] the last line was never finished ({book.torn} bytes); the next charge cuts it off.")
+
+
+def _print_bars(spent: Spent, limit: dict[str, Any] | None, console: Console) -> None:
+    rows = [(f"{number}  {study.study}", study.epsilon) for number, study in enumerate(spent.studies, 1)]
+    rows.append(("all studies together", spent.epsilon))
+    most = max([value for _, value in rows] + ([limit["max_epsilon"]] if limit else []))
+    if most <= 0:
+        console.print("Nothing has been charged.")
+        return
+    width = min(40, max(len(name) for name, _ in [*rows, ("limit", 0.0)]))
+    for name, value in rows:
+        bar = "█" * max(1, round(_BAR * value / most)) if value > 0 else ""
+        console.print(f"{name[:width]:<{width}} {bar} {value:.3f}", markup=False, soft_wrap=True)
+    if limit is not None:
+        ruler = "─" * max(0, round(_BAR * limit["max_epsilon"] / most) - 1) + "┤"
+        console.print(f"{'limit':<{width}} {ruler} {limit['max_epsilon']:g}", markup=False, soft_wrap=True)
+
+
+def _what(study: Study, part: str) -> str:
+    from privacy.events import mechanisms
+
+    return "; ".join(_words(event, count) for event, count in mechanisms(study.events[part]))
+
+
+def _words(event: Any, count: int) -> str:
+    from privacy.event_json import encode
+
+    match encode(event):
+        case {"type": "poisson_sampled", "sampling_probability": rate, "event": {"noise_multiplier": sigma}}:
+            return f"{count} steps, noise {sigma:g}, sampling {rate:g}"
+        case {"type": "gaussian", "noise_multiplier": sigma}:
+            return f"{count} steps, noise {sigma:g}, every patient"
+        case {"type": "discrete_laplace", "epsilon": pure}:
+            return f"{count} noised histogram{'s' if count > 1 else ''} of epsilon {pure:g}"
+        case _:
+            return f"{count} releases"
+
+
+def _time(at: str) -> str:
+    return at[:16].replace("T", " ")
+
+
+def _write_plot(path: Path, book: Ledger, delta: float, max_epsilon: float | None) -> None:
+    from fedward.cli.budget_plot import draw
+    from protocol.errors import InputError
+
+    try:
+        path.write_bytes(draw(book, delta, max_epsilon, path.suffix.lower().removeprefix(".")))
+    except OSError as error:
+        raise InputError(f"--plot {path}: cannot be written ({error.strerror}).") from error
+
+
+def _as_json(book: Ledger, spent: Spent, limit: dict[str, Any] | None) -> dict[str, Any]:
+    studies = [
+        {
+            "study": study.study,
+            "plan": study.plan,
+            "job": study.job,
+            "epsilon": study.epsilon,
+            "parts": {
+                part: {"epsilon": cost, "releases": study.releases[part], "what": _what(study, part)}
+                for part, cost in study.epsilon_by_part.items()
+            },
+            "first": study.first,
+            "last": study.last,
+        }
+        for study in spent.studies
+    ]
+    return {
+        "ledger": str(book.path),
+        "cohort": book.cohort,
+        "created": book.created,
+        "unit": "patient",
+        "delta": spent.delta,
+        "epsilon": spent.epsilon,
+        "studies": studies,
+        "limit": limit,
+        "head": {"entries": book.head.entries, "digest": book.head.digest},
+        "torn_bytes": book.torn,
+    }
