@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fedward.cli.budget import budget
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -115,6 +117,9 @@ def policy(
         return
     write_new(path, text)
     typer.echo(f"wrote {path}; edit it. It holds for the next job.")
+
+
+app.command("budget")(budget)
 
 
 def _console(*, stderr: bool = False) -> Console:
