@@ -57,7 +57,7 @@ def macro(classes: Sequence[Measured]) -> Measured:
     if not classes:
         raise EvaluationError("scores without a class; a binary task has one, any other one per class.")
     used = [one for one in classes if one.estimable]
-    rarest = min(used or classes, key=lambda one: min(one.n_positive, one.n_negative))
+    rarest = min(used or classes, key=lambda one: one.smaller)
     basis = f"{classes[0].basis}, one class against the rest, mean over {len(used)} of {len(classes)} classes"
     if not used:
         return Measured(None, None, rarest.n_positive, rarest.n_negative, basis, complete=False, noise=rarest.noise)
@@ -70,7 +70,7 @@ def macro(classes: Sequence[Measured]) -> Measured:
         basis=basis,
         binning_bound=float(np.mean(bounds)) if bounds else None,
         complete=len(used) == len(classes),
-        noise=_mean_noise([one.noise for one in used if one.noise is not None]),
+        noise=_mean_noise([one.noise for one in used if one.noise is not None], rarest.noise),
     )
 
 
@@ -102,10 +102,9 @@ def stratify(parts: Sequence[Measured]) -> Measured:
     )
 
 
-def _mean_noise(noises: Sequence[Noise]) -> Noise | None:
-    if not noises:
-        return None
-    return Noise(mean_deviation_squared([one.variance for one in noises]), max(one.count_sd for one in noises))
+def _mean_noise(noises: Sequence[Noise], rarest: Noise | None) -> Noise | None:
+    """Of a mean over classes; counts are those of its rarest class."""
+    return rarest and Noise(mean_deviation_squared([one.variance for one in noises]), rarest.count_sd)
 
 
 def _added_noise(noises: Sequence[Noise], weights: np.ndarray[tuple[int], np.dtype[np.float64]]) -> Noise:

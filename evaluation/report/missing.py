@@ -7,7 +7,7 @@ from typing import Any
 _WORDS = {
     "too_few_images": "too few test images",
     "one_patient": "images of one patient only",
-    "too_much_noise": "too few test patients for the noise",
+    "too_much_noise": "too few for the noise",
     "took_no_part": "took no part",
     "no_score": "gave no score",
     "no_site": "no hospital can be measured",

@@ -16,12 +16,13 @@ from evaluation.report.absence import as_clause
 from evaluation.report.build import SCHEMA_VERSION
 from evaluation.report.figures.curves import auroc_curves, loss_curves
 from evaluation.report.figures.forest import forest
+from evaluation.report.figures.privacy import privacy_figure
 from evaluation.report.missing import missing
 from evaluation.report.texts import how_personalised
 from protocol.errors import EvaluationError
 
 _HERE = Path(__file__).parent
-_DRAWINGS = {"forest": forest, "auroc": auroc_curves, "loss": loss_curves}
+_DRAWINGS = {"forest": forest, "auroc": auroc_curves, "loss": loss_curves, "privacy": privacy_figure}
 _MONTHS = (
     "January",
     "February",
@@ -65,6 +66,7 @@ def render_html(report: dict[str, Any]) -> str:
             "failures": _failures(columns),
             "unpaired": _unpaired(report["sites"]),
             "how_personalised": how_personalised(report),
+            "private": report["privacy"]["mechanism"] != "none",
         }
         return environment.get_template("template.html.j2").render(context) + "\n"
     except (TemplateError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
@@ -138,6 +140,11 @@ def _thousands(number: int) -> str:
     return f"{number:,}"
 
 
+def _about(patients: dict[str, dict[str, int]] | None) -> list[str]:
+    """Estimated numbers of patients: "560 (510–610) pneumonia", "840 (790–890) the rest"."""
+    return [f"{one['value']:,} ({one['lo']:,}–{one['hi']:,}) {name}" for name, one in (patients or {}).items()]
+
+
 def _pretty(value: Any) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False)
 
@@ -150,6 +157,7 @@ _FILTERS = {
     "duration": _duration,
     "thousands": _thousands,
     "pretty": _pretty,
+    "about": _about,
     "verdict": VERDICTS.__getitem__,
     "missing": missing,
     "clause": as_clause,

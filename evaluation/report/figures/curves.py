@@ -34,7 +34,8 @@ def auroc_curves(report: dict[str, Any], name: str, *, narrow: bool) -> str | No
         _line(axes, {number: curve[number]["value"] for number in rounds}, ACCENT, 1.8)
 
     label = "Validation AUROC by round. " + _ends({"all hospitals": overall} | sites, lambda one: one["value"])
-    return _panels({"All hospitals, pooled": overall} | sites, draw, limits, name, label, narrow=narrow)
+    few = "too few images" if report["privacy"]["mechanism"] == "none" else "too few for the noise"
+    return _panels({"All hospitals, pooled": overall} | sites, draw, limits, name, label, narrow=narrow, few=few)
 
 
 def loss_curves(report: dict[str, Any], name: str, *, narrow: bool) -> str | None:
@@ -81,6 +82,7 @@ def _panels(
     label: str,
     *,
     narrow: bool,
+    few: str = "too few images",
 ) -> str:
     width, most = (350.0, 2) if narrow else (800.0, 4)
     rows = -(-len(curves) // most)
@@ -102,7 +104,7 @@ def _panels(
         if curve:
             draw(axes, curve)
         else:
-            axes.text(0.5, 0.5, "too few images", transform=axes.transAxes, ha="center", color=MUTED, fontsize=11)
+            axes.text(0.5, 0.5, few, transform=axes.transAxes, ha="center", color=MUTED, fontsize=11)
         if row == rows - 1 or index + columns >= len(curves):
             axes.set_xlabel("round", fontsize=11, color=MUTED, labelpad=1)
     return to_svg(figure, name, label)
@@ -130,5 +132,5 @@ def _ends(curves: Mapping[str, Curve], value: Callable[[Any], float]) -> str:
                 f"{title} {float(value(curve[first])):.3f} at round {first}, {float(value(curve[last])):.3f} at round {last}"
             )
         else:
-            parts.append(f"{title} has too few images")
+            parts.append(f"{title} has no curve, too few cases")
     return "; ".join(parts) + "."

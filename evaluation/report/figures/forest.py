@@ -83,14 +83,24 @@ def forest(report: dict[str, Any], name: str, *, narrow: bool) -> str | None:
 def _blocks(report: dict[str, Any]) -> list[_Block]:
     overall = report["performance"]
     rows = (_Row("pooled", overall["global"]["auroc"]), _Row("within", overall["stratified"]["auroc"]))
-    blocks = [_Block("All hospitals", f"{int(report['cohort']['n_test']):,} test images", rows)]
+    blocks = [_Block("All hospitals", _size(report["cohort"]), rows)]
     for site in report["sites"]:
         models = [("federated", site["auroc"]), ("alone", site["alone"]), ("personalised", site["personalised"])]
         shown = tuple(_Row(kind, estimate) for kind, estimate in models if estimate is not None)
         away = site["auroc"].get("why") == "took_no_part"
-        size = f"{int(site['n_test']):,} test images" if site["n_test"] or not away else "took no part"
+        size = "took no part" if away and not site["n_test"] else _size(site)
         blocks.append(_Block(short(str(site["id"])), size, shown, as_clause(str(site["never_trained"])) if away else None))
     return blocks
+
+
+def _size(entry: dict[str, Any]) -> str:
+    """How much the figures rest on; by noised counts only about: all classes together."""
+    if entry["n_test"] is not None:
+        return f"{int(entry['n_test']):,} test images"
+    patients = entry.get("test_patients")
+    if not patients:
+        return "counts not released"
+    return f"about {sum(int(one['value']) for one in patients.values()):,} patients"
 
 
 def _draw_block(page: Axes, plot: Axes, cut: _Cut, block: _Block, top: float, overall: bool) -> None:
