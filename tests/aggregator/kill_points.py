@@ -20,8 +20,20 @@ import torch
 
 ROOT = Path(__file__).parents[2]
 # Where state changes hands or reaches the disk; parsing a plan changes nothing, so it only dilutes the instants.
-PLACES = ("aggregator", "silo_node/node", "silo_node/answers", "silo_node/state", "silo_node/gate", "silo_node/training/local")
-OURS = tuple(str(ROOT / place) for place in (*PLACES, "protocol/vectors", "protocol/messages", "protocol/transport"))
+SILO = (
+    "node",
+    "answers",
+    "private_answers",
+    "state",
+    "outbox",
+    "gate",
+    "account",
+    "receipts",
+    "training/local",
+    "training/private",
+)
+PLACES = ("aggregator", "privacy/ledger", "protocol/vectors", "protocol/messages", "protocol/transport", "protocol/identity")
+OURS = tuple(str(ROOT / place) for place in (*PLACES, *(f"silo_node/{part}" for part in SILO)))
 
 
 class KillAt:
@@ -59,6 +71,8 @@ def run(folder: Path, stores: Path, plan: Any, killer: KillAt | None) -> dict[st
         job.run()
         sys.setprofile(None)
         threading.setprofile(None)
+        if plan.privacy.mechanism != "none":
+            return private_end(job, folder) | {"calls": killer.calls if killer else 0}
         scores = [[s.round, s.kind, s.split, {k: v.loss for k, v in s.scores.items()}, s.failures] for s in job.scores()]
         rounds = [[r.round, r.aggregated, r.losses, r.model_digest] for r in job.journal.rounds()]
         return {
@@ -68,6 +82,25 @@ def run(folder: Path, stores: Path, plan: Any, killer: KillAt | None) -> dict[st
             "attempts": [[number, attempt] for number, attempt, _ in job.journal.attempts()],
             "calls": killer.calls if killer else 0,
         }
+
+
+def private_end(job: Any, folder: Path) -> dict[str, Any]:
+    """What each ledger was charged for, and whether it holds every charge that the aggregator has a receipt of."""
+    from privacy.ledger import Ledger
+
+    receipts = [receipt for record in job.journal.rounds() for receipt in record.receipts.items()]
+    receipts += [(silo, one.receipt) for scores in job.scores() for silo, one in scores.scores.items()]
+    charged, known = {}, set()
+    for path in sorted((folder / "silos").iterdir()):
+        entries = Ledger.open(path / "ledger.jsonl").entries
+        charged[path.name] = sorted(entry.release for entry in entries)
+        known |= {(path.name, entry.seq, entry.digest) for entry in entries}
+    return {
+        "charged": charged,
+        "covered": all((silo, receipt.entries, receipt.head) in known for silo, receipt in receipts),
+        "receipts": len(receipts),
+        "attempts": [[number, attempt] for number, attempt, _ in job.journal.attempts()],
+    }
 
 
 def forked(folder: Path, stores: Path, plan: Any, killer: KillAt | None) -> dict[str, Any] | None:
@@ -95,18 +128,20 @@ def forked(folder: Path, stores: Path, plan: Any, killer: KillAt | None) -> dict
     return answer
 
 
-def main(out: Path, points: int) -> None:
+def main(out: Path, points: int, private: bool) -> None:
     """Make stores, run undisturbed, then kill and resume at `points` instants spread over the whole job."""
     sys.path.insert(0, str(ROOT))
     import monai.networks.nets  # noqa: F401 - once, before the forks
 
-    from tests.conftest import tiny_plan, tiny_store
+    from tests.conftest import PRIVATE, tiny_plan, tiny_store
 
     stores = out / "stores"
     for seed, name in enumerate("abc"):
         tiny_store(stores / name, n=24, seed=seed)
     changes = {"federation.rounds": 3, "federation.average_last": 2, "federation.personal": ["head"]}
     changes |= {"federation.strategy": {"name": "FedAdam", "lr": 0.05}, "evaluation.personalise": "fine_tune"}
+    if private:
+        changes = PRIVATE | {"training.local_steps": 2}
     plan = tiny_plan(**changes)
     undisturbed = forked(out / "undisturbed", stores, plan, KillAt(0))
     assert undisturbed is not None
@@ -126,4 +161,4 @@ def main(out: Path, points: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    main(Path(sys.argv[1]), int(sys.argv[2]), private="private" in sys.argv)

@@ -5,19 +5,25 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 POINTS = 24
 
 
-@pytest.mark.slow
-def test_a_job_killed_at_any_instant_resumes_and_ends_bit_identical(tmp_path: Path) -> None:
+def kill_and_resume(folder: Path, *words: str, points: int = POINTS) -> dict[str, Any]:
     script = Path(__file__).with_name("kill_points.py")
-    command = [sys.executable, str(script), str(tmp_path), str(POINTS)]
+    command = [sys.executable, str(script), str(folder), str(points), *words]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | {"OMP_NUM_THREADS": "1"})
     assert done.returncode == 0, done.stderr
-    result = json.loads(done.stdout.splitlines()[-1])
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+@pytest.mark.slow
+def test_a_job_killed_at_any_instant_resumes_and_ends_bit_identical(tmp_path: Path) -> None:
+    result = kill_and_resume(tmp_path)
     undisturbed = result["undisturbed"]
     assert len(result["ends"]) == POINTS
     assert sum(end["killed"] for end in result["ends"]) >= POINTS - 1
@@ -28,3 +34,20 @@ def test_a_job_killed_at_any_instant_resumes_and_ends_bit_identical(tmp_path: Pa
         repeated += end["end"]["attempts"] != undisturbed["attempts"]
     # The instants do fall inside rounds: several rounds had to be tried again.
     assert repeated >= POINTS // 4
+
+
+@pytest.mark.slow
+def test_a_private_job_killed_at_any_instant_ends_and_every_release_was_charged_exactly_once(tmp_path: Path) -> None:
+    result = kill_and_resume(tmp_path, "private", points=10)
+    assert sum(end["killed"] for end in result["ends"]) >= 9
+    undisturbed = result["undisturbed"]
+    assert undisturbed["covered"]
+    assert all(len(releases) == len(set(releases)) == 7 for releases in undisturbed["charged"].values())
+    repeated = 0
+    for end in result["ends"]:
+        found = end["end"]
+        assert found["covered"], f"killed at call {end['at']}: something left that no ledger was charged for"
+        assert found["charged"] == undisturbed["charged"], f"killed at call {end['at']}"
+        assert found["receipts"] == undisturbed["receipts"]
+        repeated += found["attempts"] != undisturbed["attempts"]
+    assert repeated >= 2
