@@ -5,19 +5,35 @@ from __future__ import annotations
 from typing import Any
 
 _HOW = (
-    "Curves: tick this run and its silos (open the **+** beside it), then *Chart view*: `val/auroc` and `train/loss` "
+    "Curves: tick this run and its silos (open the **+** beside it), then *Chart view*: {overlays} "
     "overlay the silos and the whole. The full report is the artifact `report/report.html`."
 )
 
 
 def note(report: dict[str, Any]) -> str:
     """Markdown for the parent run's overview, from report.json alone."""
+    if report["privacy"]["mechanism"] != "none":
+        return _private_note(report)
     rows = ["| hospital | train | test | federated | alone | personalised |", "|---|--:|--:|--:|--:|--:|"]
     for site in report["sites"]:
         cells = " | ".join(_cell(site.get(key)) for key in ("auroc", "alone", "personalised"))
         rows.append(f"| {site['id']} | {site['n_train']} | {site['n_test']} | {cells} |")
     rows.append(f"| **all together** | | | **{_cell(report['performance']['global']['auroc'])}** | | |")
-    return "\n".join(["AUROC on test images, 95% interval.", "", *rows, "", _HOW])
+    how = _HOW.format(overlays="`val/auroc` and `train/loss`")
+    return "\n".join(["AUROC on test images, 95% interval.", "", *rows, "", how])
+
+
+def _private_note(report: dict[str, Any]) -> str:
+    """Without counts and without other models: neither leaves a hospital under a private plan."""
+    privacy = report["privacy"]
+    rows = ["| hospital | federated |", "|---|--:|"]
+    rows += [f"| {site['id']} | {_cell(site['auroc'])} |" for site in report["sites"]]
+    rows.append(f"| **all together** | **{_cell(report['performance']['global']['auroc'])}** |")
+    promised = f"**{privacy['statement']}.** {privacy['warning']}".strip()
+    how = _HOW.format(overlays="`val/auroc`, and beside it half its interval,")
+    how += " `privacy/epsilon` is what a patient had paid by then."
+    head = [promised, "", "AUROC on test patients from noised counts, 95% interval."]
+    return "\n".join([*head, "", *rows, "", how])
 
 
 def _cell(estimate: dict[str, Any] | None) -> str:

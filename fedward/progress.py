@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -15,9 +13,13 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 from rich.text import Text
 
+from fedward.printed import print_result
+
 if TYPE_CHECKING:
     from aggregator.events import Event
-    from fedward.federation import Result
+    from aggregator.spent import Spent
+
+__all__ = ["Progress", "print_result"]
 
 _SPARKS = "▁▂▃▄▅▆▇█"
 
@@ -34,6 +36,8 @@ class Progress:
         self._task = self._bars.add_task("opening the cohorts", total=None)
         self._silos: dict[str, dict[str, str]] = {}
         self._curve: list[float] = []
+        self._spent: Spent | None = None
+        self._epsilon = ""
         self._title = "fedward"
         self._live = Live(console=self.console, refresh_per_second=8, get_renderable=self._draw, transient=True)
 
@@ -53,6 +57,9 @@ class Progress:
     # ------------------------------------------------------------------------------------------------------------ events
 
     def _on_JobOpened(self, event: Any) -> None:
+        from aggregator.spent import Spent
+
+        self._spent = None if event.plan.privacy.mechanism == "none" else Spent(event.plan)
         self._title = f"{event.plan.title or event.plan.name}"
         for silo in event.roster.configured:
             self._silos[silo] = {"failure": event.roster.failures.get(silo, "")}
@@ -76,10 +83,13 @@ class Progress:
         for silo, loss in record.losses.items():
             self._silos.setdefault(silo, {})["loss"] = f"{loss:.3f}"
         self._bars.update(self._task, completed=record.round)
+        if self._spent is not None:
+            self._epsilon = f"{self._spent.after(record.round):.3g} of {self._spent.guarantee.epsilon:.3g}"
         if not event.replayed:
-            mean = sum(record.losses.values()) / len(record.losses)
+            losses = list(record.losses.values())
+            known = f"mean loss {sum(losses) / len(losses):.4f}" if losses else f"epsilon {self._epsilon}"
             done = f"{len(record.aggregated)} of {len(record.configured)} silos"
-            self._line(f"round {record.round}: {done}, mean loss {mean:.4f}, {record.seconds:.1f} s", quiet=True)
+            self._line(f"round {record.round}: {done}, {known}, {record.seconds:.1f} s", quiet=True)
 
     def _on_Scored(self, event: Any) -> None:
         from aggregator.tracking.names import of_scores
@@ -87,7 +97,7 @@ class Progress:
         parent, silos = of_scores(event.record)
         for silo, metrics in silos.items():
             for name, value in metrics.items():
-                if "auroc" in name:
+                if "auroc" in name and not name.endswith("half_width"):
                     self._silos.setdefault(silo, {})[name] = f"{value:.3f}"
         if (whole := parent.get("global/val/auroc")) is not None:
             self._curve.append(whole)
@@ -108,11 +118,15 @@ class Progress:
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
         columns = {"state": "", "loss": "loss", "val/auroc": "AUROC (val)", "test/auroc": "AUROC (test)"}
         columns |= {"test/auroc_alone": "alone (test)", "failure": ""}
+        if self._spent is not None:  # no loss leaves a hospital, and no model of its own is scored
+            columns = {key: title for key, title in columns.items() if key not in ("loss", "test/auroc_alone")}
         for column in ("silo", *columns.values()):
             table.add_column(column, justify="right" if column not in ("silo", "") else "left", no_wrap=True)
         for silo, row in self._silos.items():
             table.add_row(Text(silo), *(Text(row.get(key, "")[:60]) for key in columns))
         parts: list[Any] = [table]
+        if self._epsilon:
+            parts.append(Text(f"epsilon spent  {self._epsilon}", style="bold"))
         if self._curve:
             parts.append(Text(f"global AUROC (val)  {_spark(self._curve)}  {self._curve[-1]:.3f}", style="bold"))
         return Group(Panel(Group(*parts), title=Text(self._title), title_align="left", border_style="dim"), self._bars)
@@ -122,42 +136,3 @@ def _spark(values: list[float]) -> str:
     shown = values[-60:]
     low, high = min(shown), max(shown)
     return "".join(_SPARKS[int((value - low) / ((high - low) or 1.0) * (len(_SPARKS) - 1))] for value in shown)
-
-
-def print_result(result: Result) -> None:
-    """The outcome as a table, and what to open."""
-    console = Console(stderr=True, emoji=False)
-    table = Table(title="AUROC on test images, 95% interval", title_justify="left", box=None, padding=(0, 2, 0, 0))
-    for column in ("hospital", "train", "test", "federated", "alone", "personalised"):
-        table.add_column(column, justify="left" if column == "hospital" else "right", no_wrap=True)
-    for site in result.report["sites"]:
-        cells = [_estimate(site.get(key)) for key in ("auroc", "alone", "personalised")]
-        table.add_row(Text(site["id"]), str(site["n_train"]), str(site["n_test"]), *cells)
-    pooled = result.report["performance"]["global"]["auroc"]
-    table.add_row("all together", "", "", _estimate(pooled), "", "", style="bold")
-    console.print()
-    console.print(table)
-    console.print(f"\nreport   {result.report_html}\nmodel    {result.model}", markup=False, highlight=False, soft_wrap=True)
-    style = "yellow" if result.tracking_problem else ""
-    console.print(f"MLflow   {_tracking(result)}", style=style, markup=False, highlight=False, soft_wrap=True)
-
-
-def _tracking(result: Result) -> str:
-    """What to do to see the run in MLflow, or why there is nothing to see."""
-    if result.tracking_problem:
-        return result.tracking_problem
-    if not result.tracking_uri.startswith("sqlite:"):
-        return result.tracking_uri
-    return f"MLFLOW_DISABLE_TELEMETRY=true {_mlflow()} ui --backend-store-uri {result.tracking_uri}"
-
-
-def _mlflow() -> str:
-    """MLflow's command beside this Python, so that the line works without activating the environment."""
-    beside = Path(sys.executable).with_name("mlflow")
-    return str(beside) if beside.exists() else "mlflow"
-
-
-def _estimate(value: dict[str, Any] | None) -> str:
-    if value is None or value.get("value") is None:
-        return "–"
-    return f"{value['value']:.3f} {value['lo']:.2f}–{value['hi']:.2f}"

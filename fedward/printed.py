@@ -1,0 +1,69 @@
+"""What a finished run prints: its figures as a table, what it promises each patient, and what to open."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from fedward.federation import Result
+
+
+def print_result(result: Result) -> None:
+    """The outcome as a table, what it promises patients, and what to open."""
+    console = Console(stderr=True, emoji=False)
+    privacy = result.report["privacy"]
+    private = privacy["mechanism"] != "none"
+    cases = "patients, noised" if private else "images"
+    table = Table(title=f"AUROC on test {cases}, 95% interval", title_justify="left", box=None, padding=(0, 2, 0, 0))
+    kinds = {"federated": "auroc"} if private else {"federated": "auroc", "alone": "alone", "personalised": "personalised"}
+    sizes = {} if private else {"train": "n_train", "test": "n_test"}
+    for column in ("hospital", *sizes, *kinds):
+        table.add_column(column, justify="left" if column == "hospital" else "right", no_wrap=True)
+    for site in result.report["sites"]:
+        cells = [_estimate(site.get(key)) for key in kinds.values()]
+        table.add_row(Text(site["id"]), *(str(site[key]) for key in sizes.values()), *cells)
+    pooled = result.report["performance"]["global"]["auroc"]
+    table.add_row("all together", *("" for _ in sizes), _estimate(pooled), style="bold")
+    console.print()
+    console.print(table)
+    console.print()
+    console.print(promise(privacy))
+    console.print(f"\nreport   {result.report_html}\nmodel    {result.model}", markup=False, highlight=False, soft_wrap=True)
+    style = "yellow" if result.tracking_problem else ""
+    console.print(f"MLflow   {_tracking(result)}", style=style, markup=False, highlight=False, soft_wrap=True)
+
+
+def promise(privacy: dict[str, Any]) -> Text:
+    """What report.json's `privacy` promises each patient in one line, in red where that is nothing and yellow where little."""
+    if privacy["mechanism"] == "none":
+        return Text("privacy  epsilon: infinite (no differential privacy)", style="bold red")
+    if privacy["loud"]:
+        return Text(f"privacy  {privacy['statement']}: a weak promise, above 8", style="bold yellow")
+    return Text(f"privacy  {privacy['statement']}", style="bold")
+
+
+def _tracking(result: Result) -> str:
+    """What to do to see the run in MLflow, or why there is nothing to see."""
+    if result.tracking_problem:
+        return result.tracking_problem
+    if not result.tracking_uri.startswith("sqlite:"):
+        return result.tracking_uri
+    return f"MLFLOW_DISABLE_TELEMETRY=true {_mlflow()} ui --backend-store-uri {result.tracking_uri}"
+
+
+def _mlflow() -> str:
+    """MLflow's command beside this Python, so that the line works without activating the environment."""
+    beside = Path(sys.executable).with_name("mlflow")
+    return str(beside) if beside.exists() else "mlflow"
+
+
+def _estimate(value: dict[str, Any] | None) -> str:
+    if value is None or value.get("value") is None:
+        return "–"
+    return f"{value['value']:.3f} {value['lo']:.2f}–{value['hi']:.2f}"
