@@ -12,10 +12,9 @@ import time
 import numpy as np
 import torch
 
-from privacy.clipping import PatientSum
 from privacy.guarantee import Guarantee
-from privacy.per_patient import patient_gradients
-from privacy.randomness import SecureBits, choose, sample_patients
+from privacy.randomness import SecureBits, choose
+from privacy.step import PrivateStep
 from protocol.errors import DeadlineError
 from protocol.network import first_output
 from protocol.plan import Plan
@@ -44,10 +43,11 @@ class PrivateTrainer:
         nothing = np.zeros(n_classes, dtype=np.int64)  # no balancing by counts: they are data
         self._objective = Objective(plan.training.loss, nothing, model.device, by_image=True)
         self._patients = _images_by_patient(cohort)
+        self._step = PrivateStep(privacy.clip_norm, guarantee.noise_multiplier, guarantee.sampling_rate, privacy.batch_patients)
 
     def round(self, number: int, deadline: float) -> None:
         """The steps of one round from the model's current weights; `deadline` is a time.monotonic() value."""
-        training, guarantee = self._plan.training, self._guarantee
+        training = self._plan.training
         anchor = [parameter.detach().clone() for parameter in self._model.shared_parameters()]
         factor = lr_factor(training.schedule, number, self._plan.federation.rounds)
         learned = [parameter for parameter in self._model.network.parameters() if parameter.requires_grad]
@@ -55,15 +55,16 @@ class PrivateTrainer:
         torch.manual_seed(secrets.randbits(63))
         self._augment.seed(secrets.randbits(63))
         self._model.network.train()
-        shapes = [parameter.shape for parameter in learned]
-        for _ in range(guarantee.steps_per_round):
-            bits, total = SecureBits(), PatientSum(shapes, self._privacy.clip_norm, self._model.device)
-            for patient in sample_patients(len(self._patients), guarantee.sampling_rate, bits):
-                if time.monotonic() > deadline:
-                    raise DeadlineError("training did not end before the deadline; raise federation.round_deadline_s.")
-                total.add(self._gradients(self._drawn(self._patients[patient], bits)))
-            noised = total.noised(guarantee.noise_multiplier, bits)
-            _set_gradients(learned, noised / self._privacy.batch_patients)
+        precision = autocast(self._model.device, training.mixed_precision)
+
+        def batch(patient: int, bits: SecureBits) -> tuple[torch.Tensor, torch.Tensor]:
+            if time.monotonic() > deadline:
+                raise DeadlineError("training did not end before the deadline; raise federation.round_deadline_s.")
+            return self._batch(self._drawn(self._patients[patient], bits))
+
+        for _ in range(self._guarantee.steps_per_round):
+            network, patients = self._model.network, len(self._patients)
+            _set_gradients(learned, self._step.mean(network, self._loss, patients, batch, precision))
             optimiser.step()
             if training.mu > 0.0:
                 proximal_step(self._model.shared_parameters(), anchor, training.mu * training.optimizer.lr * factor)
@@ -72,14 +73,13 @@ class PrivateTrainer:
         most = self._privacy.max_images_per_patient
         return images if len(images) <= most else images[choose(len(images), most, bits)]
 
-    def _gradients(self, batch: Indices) -> list[torch.Tensor]:
+    def _batch(self, batch: Indices) -> tuple[torch.Tensor, torch.Tensor]:
         batch = np.repeat(batch, self._privacy.views)
         images = torch.from_numpy(self._cohort.images[batch])
         if not self._augment.empty:
             images = torch.stack([self._augment(image) for image in images])
         labels = torch.from_numpy(self._cohort.labels[batch]).to(self._model.device)
-        with autocast(self._model.device, self._plan.training.mixed_precision):
-            return patient_gradients(self._model.network, self._loss, self._model.to_device(images), labels)
+        return self._model.to_device(images), labels
 
     def _loss(self, output: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         return self._objective(first_output(output).float(), labels)

@@ -1,0 +1,69 @@
+"""One step of patient-level DP-SGD, from the sampling of patients to the noised mean gradient. Training and the audit run this.
+
+Abadi et al., "Deep learning with differential privacy", CCS 2016, algorithm 1, with the patient as the unit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from privacy.clipping import PatientSum
+from privacy.per_patient import Loss, patient_gradients
+from privacy.randomness import SecureBits, sample_patients
+
+Batch = Callable[[int, SecureBits], tuple[torch.Tensor, torch.Tensor]]
+"""Patient number -> that patient's images (n, C, ...) and labels (n, ...), n >= 1, on the network's device."""
+
+
+@dataclass(frozen=True)
+class PrivateStep:
+    """What the plan fixes about every step. Numbers out of range are refused by what uses them, as PrivacyError."""
+
+    clip_norm: float
+    noise_multiplier: float
+    """Standard deviation of the noise in units of clip_norm."""
+    sampling_rate: float
+    """Chance of each patient to be in the step; 1 takes everybody."""
+    batch_patients: int
+    """Public number by which the noised sum is divided."""
+
+    def mean(
+        self,
+        network: nn.Module,
+        loss: Loss,
+        patients: int,
+        batch: Batch,
+        precision: AbstractContextManager[object] | None = None,
+    ) -> torch.Tensor:
+        """(sum of the sampled patients' clipped gradients + noise) / batch_patients, shape (trainable values,), float32.
+
+        Of `patients` patients those are asked for with `batch` that were sampled; if it is nobody, noise alone is returned.
+        `precision` is the context (autocast) in which gradients are computed.
+        """
+        bits = SecureBits()
+        total = self.sum(network, loss, patients, batch, bits, precision)
+        return total.noised(self.noise_multiplier, bits) / self.batch_patients
+
+    def sum(
+        self,
+        network: nn.Module,
+        loss: Loss,
+        patients: int,
+        batch: Batch,
+        bits: SecureBits,
+        precision: AbstractContextManager[object] | None = None,
+    ) -> PatientSum:
+        """The sum without noise: it must not leave the hospital as it is."""
+        learned = [parameter for parameter in network.parameters() if parameter.requires_grad]
+        total = PatientSum([parameter.shape for parameter in learned], self.clip_norm, learned[0].device)
+        for patient in sample_patients(patients, self.sampling_rate, bits):
+            images, labels = batch(int(patient), bits)
+            with precision or nullcontext():
+                gradient = patient_gradients(network, loss, images, labels)
+            total.add(gradient)
+        return total
