@@ -50,7 +50,7 @@ PRIVATE_METHODS = (
         "text": "Numbers of patients are estimates: the sum of the noised bins. No AUROC is given unless each class has ten "
         "patients even two standard deviations of the noise below its estimate, and the estimate is four above 0; it is drawn "
         "as wide unless each has a hundred, counted likewise.",
-        "source": "fedward, docs/decisions/0002-small-test-sets.md",
+        "source": "fedward, docs/report.md, Under differential privacy",
     },
     {
         "name": "Epsilon",
