@@ -61,7 +61,7 @@ def _start_from(network: nn.Module, digest: str, n_classes: int) -> None:
         raise WeightsError(f"network.weights: {error}") from error
     own = network.state_dict()
     head = tuple(f"{module}." for module in head_modules(network, n_classes))
-    body = {name for name in own if not name.startswith(head)} if head else set(own)
+    body = {name for name, tensor in own.items() if tensor.is_floating_point() and not (head and name.startswith(head))}
     wrong = [name for name in sorted(body) if name not in given or tuple(given[name].shape) != tuple(own[name].shape)]
     if wrong:
         raise WeightsError(

@@ -73,10 +73,18 @@ class Account:
     @property
     def _ledger(self) -> Ledger:
         if self._opened is None:
-            exists = self._path.exists()
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._opened = Ledger.open(self._path) if exists else Ledger.create(self._path, self._cohort)
+            self._opened = Ledger.open(self._path) if _begun(self._path) else Ledger.create(self._path, self._cohort)
             self._opened.expect(self._receipts.heads(()))
         if self._opened.cohort != self._cohort:
             raise LedgerError(f"{self._path.name} is the ledger of another cohort, {self._opened.cohort}.")
         return self._opened
+
+
+def _begun(path: Path) -> bool:
+    """Whether there is a ledger: its first line is whole. A file without one was left by a process that died making it."""
+    try:
+        with path.open("rb") as file:
+            return b"\n" in file.read(1 << 16)
+    except FileNotFoundError:
+        return False

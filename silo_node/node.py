@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from pathlib import Path
 
@@ -40,9 +41,14 @@ class SiloNode:
         self._account = Account(ledger, store.path.name, self._identity, state / "receipt.json", policy)
         self._gate = Gate(policy, self._account)
         self._jobs: dict[str, Job] = {}
+        self._one_at_a_time = threading.Lock()
 
     def __call__(self, data: bytes) -> bytes:
-        """Answer one request. Errors become a Refusal that names the error and holds no patient data."""
+        """Answer one request, after those that came before. Errors become a Refusal that holds no patient data."""
+        with self._one_at_a_time:
+            return self._reply(data)
+
+    def _reply(self, data: bytes) -> bytes:
         address, plan = _NOWHERE, None
         try:
             request = decode_request(data)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -47,21 +49,30 @@ class Outbox:
             raise SiloError(f"{release} was already answered for another model; each is answered once.")
         return kept.content
 
-    def keep(self, release: str, request: str, content: bytes) -> None:
-        """Keep `content` for good: on disk, whole, before this returns."""
+    def keep(self, release: str, request: str, content: bytes) -> bytes:
+        """Keep `content` for good: on disk, whole, before this returns. Returns what is kept: of two samples the first.
+
+        Raises SiloError if another request was answered in the meantime.
+        """
         path = self._path(release)
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        partial = path.with_suffix(".partial")
+        partial = path.with_suffix(f".{secrets.token_hex(8)}.partial")
         with partial.open("wb") as handle:
             handle.write(msgspec.msgpack.encode(Kept(request, content)))
             handle.flush()
             os.fsync(handle.fileno())
-        partial.replace(path)
+        with suppress(FileExistsError):
+            os.link(partial, path)  # never over another: that one may have left already
+        partial.unlink()
         folder = os.open(self._folder, os.O_RDONLY)
         try:
             os.fsync(folder)
         finally:
             os.close(folder)
+        kept = self.find(release, request)
+        if kept is None:
+            raise SiloError(f"the {release} of this job could not be kept; nothing leaves that is not kept.")
+        return kept
 
     def forget(self, release: str) -> None:
         """Drop a release that no one will ask for again; it stays charged, so it can never be made anew."""

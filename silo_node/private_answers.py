@@ -55,10 +55,10 @@ def train(job: PrivateJob, request: Train, start: float) -> PrivateUpdate:
         raise DeadlineError("the update was ready after the deadline; raise federation.round_deadline_s or do fewer steps.")
     if job.model.personal_names:
         job.state.keep_personal(number, job.model.personal(), job.plan.federation.average_last)
-    job.outbox.keep(charge.release, asked, bytes(to_wire(delta)))
+    kept = job.outbox.keep(charge.release, asked, bytes(to_wire(delta)))
     if number > _ROUNDS_KEPT:
         job.outbox.forget(f"round/{number - _ROUNDS_KEPT}")
-    return PrivateUpdate(request.address, to_wire(delta), UNSIGNED)
+    return PrivateUpdate(request.address, memoryview(kept), UNSIGNED)
 
 
 def score(job: PrivateJob, request: Score) -> PrivateScores:
@@ -71,8 +71,7 @@ def score(job: PrivateJob, request: Score) -> PrivateScores:
     if kept is None:
         job.gate.refuse_if_spent(job.passage.job, charge)
         load_federated(job, request.address.round, from_wire(request.model))
-        kept = msgspec.msgpack.encode(_noised(job, request.split))
-        job.outbox.keep(charge.release, asked, kept)
+        kept = job.outbox.keep(charge.release, asked, msgspec.msgpack.encode(_noised(job, request.split)))
     classes = msgspec.msgpack.decode(kept, type=tuple[NoisyHistograms, ...])
     epsilon = job.privacy.metrics_epsilon
     return PrivateScores(request.address, request.kind, request.split, epsilon, len(classes) / epsilon, classes, UNSIGNED)

@@ -10,7 +10,8 @@ from fedward import __version__
 from fedward.cli import demo, plan, run, silo, weights
 
 _EPILOG = (
-    "Exit codes: 0 done, 1 unexpected, 2 input, 3 store, 4 silo, 5 federation, 6 message, 7 evaluation, 130 stopped. "
+    "Exit codes: 0 done, 1 unexpected, 2 input, 3 store, 4 silo, 5 federation, 6 message, 7 evaluation, 8 privacy, "
+    "130 stopped. "
     "--debug anywhere: tracebacks."
 )
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from privacy.ledger import Ledger
-from protocol.errors import GateError
+from protocol.errors import GateError, SiloError
 from protocol.messages import (
     Address,
     Describe,
@@ -36,6 +36,7 @@ from protocol.vectors import from_wire, to_wire
 from silo_node.cohort import CohortStore
 from silo_node.gate import UNSIGNED, Gate, Passage
 from silo_node.node import SiloNode
+from silo_node.outbox import Outbox
 from silo_node.policy import Policy
 from tests.conftest import GENEROUS, PRIVATE, tiny_node, tiny_plan, tiny_store
 
@@ -197,6 +198,17 @@ def test_a_release_that_was_charged_and_lost_is_not_sampled_anew(hospital: Hospi
     hospital.fresh()
     refusal(hospital.train(1), "SiloError", "second sample")
     assert hospital.releases() == ["round/1"]
+
+
+def test_of_two_samples_made_at_the_same_time_one_leaves(tmp_path: Path) -> None:
+    """Two processes of one silo, asked for the same round: whoever keeps first decides what both send."""
+    outbox = Outbox(tmp_path)
+    assert outbox.keep("round/1", "model", b"first") == b"first"
+    assert outbox.keep("round/1", "model", b"second") == b"first"
+    assert outbox.find("round/1", "model") == b"first"
+    with pytest.raises(SiloError, match="answered once"):
+        outbox.keep("round/1", "another model", b"third")
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_only_what_the_plan_foresees_is_made(hospital: Hospital) -> None:

@@ -74,3 +74,31 @@ def test_a_patient_in_two_folds_or_an_unknown_fold_is_refused() -> None:
         split_patients(mixed, "y", Split(), 1)
     with pytest.raises(CohortError, match="a fold is not one of"):
         split_patients(samples_of([(1, "0", "holdout")]), "y", Split(), 1)
+
+
+@given(
+    patients=people, test=st.floats(0, 0.9), validation=st.floats(0, 0.9), seed=st.integers(0, 1000), gone=st.integers(0, 59)
+)
+def test_split_independently_taking_one_patient_away_moves_no_other(
+    patients: list[tuple[int, str, str | None]], test: float, validation: float, seed: int, gone: int
+) -> None:
+    """What differential privacy needs: two cohorts that differ in one patient differ in that patient's part only."""
+    samples, split = samples_of(patients), Split(test_fraction=test, validation_fraction=validation)
+    fewer = [sample for sample in samples if sample.patient != f"p{gone}"]
+
+    def members(of: list[Sample]) -> dict[str, set[str]]:
+        parts = split_patients(of, "y", split, seed, independently=True)
+        return {name: {of[i].patient for i in parts.named(name)} - {f"p{gone}"} for name in ("train", "validation", "test")}
+
+    if fewer:
+        assert members(samples) == members(fewer)
+
+
+def test_split_independently_parts_are_about_as_large_as_asked_and_folds_are_honoured() -> None:
+    samples = samples_of([(1, "0", None)] * 2000)
+    parts = split_patients(samples, "y", Split(test_fraction=0.3, validation_fraction=0.2), 5, independently=True)
+    assert 500 < len(parts.test) < 700
+    assert 220 < len(parts.validation) < 340
+    given_folds = samples_of([(1, "0", fold) for fold in ("train", "test", "validation")] * 3)
+    parts = split_patients(given_folds, "y", Split(validation_fraction=0.0), 5, independently=True)
+    assert (parts.train, parts.test, parts.validation) == ((0, 3, 6), (1, 4, 7), (2, 5, 8))

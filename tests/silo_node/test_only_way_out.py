@@ -1,0 +1,81 @@
+"""No module of silo_node but the gate can make bytes to send or reach anything that sends: read from the imports of all."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+MODULES = sorted((ROOT / "silo_node").rglob("*.py"))
+SENDING = (
+    "protocol.transport",
+    "socket",
+    "ssl",
+    "http",
+    "urllib",
+    "requests",
+    "aiohttp",
+    "nats",
+    "ftplib",
+    "smtplib",
+    "asyncio",
+)
+# The sandboxed decoders of the intake talk to their parent over pipes; their messages are encoded there and go nowhere else.
+OWN_CODEC = {"silo_node/outbox.py", "silo_node/private_answers.py", "silo_node/receipts.py"}
+
+
+def imports(path: Path) -> Iterator[tuple[str, str]]:
+    """(module, name) of everything a file imports, also inside functions."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, "") for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: a relative import hides where it leads"
+            yield from ((node.module or "", alias.name) for alias in node.names)
+
+
+def test_there_are_modules_to_look_at() -> None:
+    assert len(MODULES) > 30
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_module_of_the_silo_reaches_nothing_that_sends(path: Path) -> None:
+    for module, name in imports(path):
+        assert not module.startswith(SENDING), f"{path.name} imports {module}"
+        assert (module, name) != ("protocol", "transport")
+        assert "import_module" not in (name, module), f"{path.name} imports by name"
+
+
+def test_only_the_gate_encodes_messages() -> None:
+    encoders = {
+        str(path.relative_to(ROOT))
+        for path in MODULES
+        for module, name in imports(path)
+        if (module == "protocol.messages" and name in ("encode", "*")) or (module == "protocol" and name == "messages")
+    }
+    assert encoders == {"silo_node/gate.py"}
+
+
+def test_what_the_node_returns_comes_from_the_gate() -> None:
+    """Every return of the node's answer is a call of the gate; nothing else has the type that leaves."""
+    tree = ast.parse((ROOT / "silo_node" / "node.py").read_text(encoding="utf-8"))
+    functions = {node.name: node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+
+    def returned(name: str) -> list[str]:
+        return [ast.unparse(node.value) for node in ast.walk(functions[name]) if isinstance(node, ast.Return) and node.value]
+
+    assert returned("__call__") == ["self._reply(data)"]
+    assert sorted(text.split("(")[0] for text in returned("_reply")) == ["self._gate.refuse", "self._gate.release"]
+
+
+def test_a_message_is_turned_into_bytes_by_nothing_else() -> None:
+    """msgspec's own encoders are used where records are kept on disk, never in what answers a request."""
+    users = {
+        str(path.relative_to(ROOT))
+        for path in MODULES
+        if "msgpack.encode" in path.read_text() or "json.encode" in path.read_text() or "Encoder(" in path.read_text()
+    }
+    assert {user for user in users if not user.startswith(("silo_node/intake/", "silo_node/cohort/"))} == OWN_CODEC
