@@ -21,7 +21,8 @@ def ledger_of(store: Path, folder: Path | None) -> Path:
 
 
 def policies_of(stores: Mapping[str, Path], settings: Settings) -> dict[str, Policy]:
-    """Each hospital's policy. Raises PolicyError naming every wrong key with its line."""
+    """Each hospital's policy. Raises PolicyError naming every wrong key with its line, StoreError if there is no such store."""
+    from silo_node.cohort import CohortStore
     from silo_node.policy import load_policy
 
     if settings.policy is not None and not settings.policy.exists():
@@ -29,6 +30,8 @@ def policies_of(stores: Mapping[str, Path], settings: Settings) -> dict[str, Pol
     policies = {}
     for name, store in stores.items():
         store = store.absolute()
+        if not store.is_dir():
+            CohortStore.open(store, verify=False)  # says what is wrong
         policy = load_policy(settings.policy or store.with_name(f"{store.name}.policy.yaml"))
         policies[name] = policy.model_copy(update={"allow_without_privacy": True}) if settings.accept_no_dp else policy
     return policies
