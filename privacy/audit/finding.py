@@ -29,7 +29,7 @@ class Finding:
             "name": self.name,
             "expected": self.expected,
             "measured": self.measured,
-            "verdict": "no violation found" if self.ok else "violation",
+            "verdict": "nothing found" if self.ok else "violation",
             "suggests": None if self.ok else self.suggests,
             "p_value": self.p_value,
             "alpha": self.alpha,

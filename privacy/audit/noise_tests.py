@@ -37,8 +37,8 @@ def _nobody(_patient: int, _bits: SecureBits) -> tuple[torch.Tensor, torch.Tenso
 def _empty(noise: _Noise) -> Finding:
     noised = int((np.count_nonzero(noise, axis=1) > SIZE // 2).sum())
     return Finding(
-        "empty batches",
-        f"{STEPS} of {STEPS} steps without a patient release noise",
+        "noise: empty steps",
+        f"noise in {STEPS} of {STEPS} empty steps",
         f"{noised} of {STEPS}",
         noised == STEPS,
         "steps without a patient are skipped or not noised: their silence tells that nobody was sampled",
@@ -57,7 +57,7 @@ def _variance(noise: _Noise, step: PrivateStep) -> Finding:
         if ratio < 1.0
         else "no patient is protected less, but this is not the mechanism of the plan"
     )
-    expected = f"std {step.noise_multiplier:.4g} clip_norm ({n:,} values)"
+    expected = f"std {step.noise_multiplier:.4g} ({n:,} values)"
     return statistical("noise: size", expected, f"{ratio * step.noise_multiplier:.4g} ({ratio - 1:+.2%})", p, suggests)
 
 
@@ -84,8 +84,8 @@ def _repeats(noise: _Noise) -> list[Finding]:
     found = []
     suggests = "noise is used twice or its bits repeat: who knows one value can subtract it from another"
     for name, first, second in (
-        ("noise: neighbouring values", noise[:, :-1], noise[:, 1:]),
-        ("noise: consecutive steps", noise[:-1], noise[1:]),
+        ("noise: neighbours", noise[:, :-1], noise[:, 1:]),
+        ("noise: next step", noise[:-1], noise[1:]),
     ):
         power = float(noise.var())
         correlation = float((first * second).mean()) / power if power else math.nan

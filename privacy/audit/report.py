@@ -37,6 +37,16 @@ class AuditReport:
             return f"VIOLATION: {seen}"
         return f"no violation found; lower bound {self.bound.epsilon:.2f} at {CONFIDENCE:.0%} under {ADVERSARY}"
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the audit could not have seen."""
+        if self.ceiling >= self.subject.epsilon:
+            return ()
+        return (
+            f"{self.bound.canaries} canaries show at most epsilon {self.ceiling:.2f}, whatever the code does: against this claim "
+            "only the other tests can fail. More --canaries or --repeat raise that figure.",
+        )
+
     def as_json(self) -> dict[str, Any]:
         """The same as JSON types, without the scores."""
         step = self.subject.step
@@ -62,5 +72,6 @@ class AuditReport:
             },
             "tests": [finding.as_json() for finding in self.findings],
             "violation": bool(self.violations),
+            "notes": list(self.notes),
             "conclusion": self.conclusion,
         }

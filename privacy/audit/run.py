@@ -42,7 +42,7 @@ def audit(subject: Subject, canaries: int = 1000, repeat: int = 1, tick: Tick | 
         bounds.append(lower_bound(scores[-1].included, scores[-1].scores, subject.delta))
     least = min(range(len(bounds)), key=lambda number: bounds[number].epsilon)
     most = ceiling(canaries * repeat, subject.delta)
-    findings.append(_canary_finding(subject, bounds, bounds[least], most))
+    findings.append(_canary_finding(subject, bounds, bounds[least]))
     return AuditReport(subject, tuple(findings), bounds[least], most, len(bounds), scores[least])
 
 
@@ -58,16 +58,14 @@ def _run(subject: Subject, canaries: int, repeat: int, before: int, tick: Tick) 
     return functools.reduce(operator.add, [run_canaries(subject, canaries, one_more) for _ in range(repeat)])
 
 
-def _canary_finding(subject: Subject, bounds: list[LowerBound], best: LowerBound, most: float) -> Finding:
+def _canary_finding(subject: Subject, bounds: list[LowerBound], best: LowerBound) -> Finding:
     violated = best.epsilon > subject.epsilon
-    shown = f"lower bound {best.epsilon:.2f} ({best.right} of {best.guesses} guesses right)"
+    shown = f"at least {best.epsilon:.2f} ({best.right} of {best.guesses} right)"
     if violated:
-        shown = "lower bounds " + ", ".join(f"{bound.epsilon:.2f}" for bound in bounds)
-    elif most < subject.epsilon:
-        shown += f"; {best.canaries} canaries show {most:.2f} at most"
+        shown = "at least " + ", ".join(f"{bound.epsilon:.2f}" for bound in bounds)
     return Finding(
-        "canaries (one run)",
-        f"lower bound at most epsilon {subject.epsilon:.3g}",
+        "canaries",
+        f"at most epsilon {subject.epsilon:.3g}",
         shown,
         not violated,
         "patients are told apart better than epsilon allows: too little noise, or a patient counts for more than clip_norm",

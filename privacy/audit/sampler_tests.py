@@ -55,7 +55,7 @@ def _rate(drawn: npt.NDArray[np.bool_], rate: float) -> Finding:
 
     total = int(drawn.sum())
     p = two_sided(float(stats.binom.cdf(total, drawn.size, rate)), float(stats.binom.sf(total - 1, drawn.size, rate)))
-    expected = f"{rate:g} ({drawn.shape[0]} steps, {drawn.shape[1]} patients)"
+    expected = f"{rate:g} ({drawn.size:,} chances)"
     return statistical("sampling: rate", expected, f"{total / drawn.size:.4g}", p, _RATE)
 
 
@@ -64,7 +64,7 @@ def _each(drawn: npt.NDArray[np.bool_], rate: float) -> Finding:
     steps, patients = drawn.shape
     squares = float(np.square(drawn.sum(axis=0) - steps * rate).sum())
     ratio, p = _chi_square(squares, steps, patients, rate)
-    expected = f"chi-square / {patients} patients = 1"
+    expected = "chi-square ratio 1"
     return statistical("sampling: each patient", expected, f"{ratio:.3f}", p, "some patients are drawn more often than others")
 
 
@@ -73,7 +73,7 @@ def _sizes(drawn: npt.NDArray[np.bool_], rate: float) -> Finding:
     steps, patients = drawn.shape
     squares = float(np.square(drawn.sum(axis=1) - patients * rate).sum())
     ratio, p = _chi_square(squares, patients, steps, rate)
-    return statistical("sampling: all pairs", "variance of the batch / binomial = 1", f"{ratio:.3f}", p, _POISSON)
+    return statistical("sampling: all pairs", "variance of sizes, ratio 1", f"{ratio:.3f}", p, _POISSON)
 
 
 def _chi_square(squares: float, n: int, count: int, rate: float) -> tuple[float, float]:
@@ -97,8 +97,8 @@ def _pairs(drawn: npt.NDArray[np.bool_], rate: float) -> list[Finding]:
 
     found = []
     for name, first, second in (
-        ("sampling: neighbouring patients", drawn[:, :-1], drawn[:, 1:]),
-        ("sampling: consecutive steps", drawn[:-1], drawn[1:]),
+        ("sampling: neighbours", drawn[:, :-1], drawn[:, 1:]),
+        ("sampling: next step", drawn[:-1], drawn[1:]),
     ):
         both, pairs = int((first & second).sum()), first.size
         correlation = float(((first - rate) * (second - rate)).mean()) / (rate * (1.0 - rate))

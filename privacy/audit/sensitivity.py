@@ -22,7 +22,7 @@ SIZE = 20_000
 
 
 def sensitivity_findings(step: PrivateStep) -> list[Finding]:
-    """The largest change by one hostile patient, and whether the sum without a patient is the sum of the others."""
+    """The largest change by one hostile patient, in units of 2^20, and whether the change is that patient's part."""
     # Everybody is taken: what is probed here is the sum, not the sampling.
     everybody = dataclasses.replace(step, sampling_rate=1.0)
     plain = torch.Generator().manual_seed(0)
@@ -40,15 +40,15 @@ def sensitivity_findings(step: PrivateStep) -> list[Finding]:
     return [
         Finding(
             "sensitivity",
-            f"at most 2^20 by any of {count} hostile patients",
-            f"{moved:.6f} x 2^20 ({name})",
+            f"at most 1, {count} hostile patients",
+            f"{moved:.6f} ({name})",
             worst <= SCALE * SCALE,
             f"one patient ({name}) moves the sum {moved:.4g} times as far as the noise was made for: "
             "something is not clipped, or each image is clipped by itself",
         ),
         Finding(
             "sensitivity: additivity",
-            "without a patient: exactly the sum of the others",
+            "exactly one patient's part",
             "exactly" if exact else "not so",
             exact,
             "one patient changes what others contribute (batch statistics, for example): removing it moves more than its part",

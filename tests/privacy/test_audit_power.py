@@ -105,7 +105,7 @@ def test_correct_steps_of_other_plans_pass(privacy: dict[str, Any]) -> None:
 def test_clipping_each_image_by_itself_is_flagged_by_canaries_and_probe(monkeypatch: pytest.MonkeyPatch) -> None:
     clip_each_image(monkeypatch)
     report = audit(subject())
-    assert flagged(report.findings) == {"canaries (one run)", "sensitivity"}
+    assert flagged(report.findings) == {"canaries", "sensitivity"}
     assert report.runs == ALARMS
     assert report.bound.epsilon > 2.0
     assert report.conclusion.startswith("VIOLATION: ")
@@ -115,7 +115,7 @@ def test_clipping_each_image_by_itself_is_flagged_by_canaries_and_probe(monkeypa
 def test_missing_noise_is_flagged_by_canaries_and_variance(monkeypatch: pytest.MonkeyPatch) -> None:
     noise_times(0.0, monkeypatch)
     report = audit(subject())
-    assert {"canaries (one run)", "noise: size", "empty batches"} <= flagged(report.findings)
+    assert {"canaries", "noise: size", "noise: empty steps"} <= flagged(report.findings)
     assert report.bound.epsilon > 3.0
 
 
@@ -142,7 +142,7 @@ def test_noise_that_is_used_twice_is_flagged(monkeypatch: pytest.MonkeyPatch) ->
         return kept[0]
 
     monkeypatch.setattr(PatientSum, "noised", noised)
-    assert flagged(noise_findings(subject().step)) == {"noise: consecutive steps"}
+    assert flagged(noise_findings(subject().step)) == {"noise: next step"}
 
 
 def test_noise_of_another_shape_is_flagged(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,7 +163,7 @@ def test_skipped_empty_batches_are_flagged(monkeypatch: pytest.MonkeyPatch) -> N
         return right(self, noise_multiplier, bits) if self.integers().any() else torch.zeros(self.size)
 
     monkeypatch.setattr(PatientSum, "noised", noised)
-    assert "empty batches" in flagged(noise_findings(subject().step))
+    assert "noise: empty steps" in flagged(noise_findings(subject().step))
 
 
 @pytest.mark.parametrize("rate", [0.01, 0.1, 0.5])
@@ -194,7 +194,7 @@ def test_shuffled_epochs_are_flagged(monkeypatch: pytest.MonkeyPatch) -> None:
         return np.sort(batch)
 
     monkeypatch.setattr(step_module, "sample_patients", epochs)
-    assert {"sampling: consecutive steps", "sampling: each patient"} <= flagged(sampler_findings(PrivateStep(1.0, 1.0, 0.1, 5)))
+    assert {"sampling: next step", "sampling: each patient"} <= flagged(sampler_findings(PrivateStep(1.0, 1.0, 0.1, 5)))
 
 
 def test_patients_that_come_in_pairs_are_flagged(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,7 +204,7 @@ def test_patients_that_come_in_pairs_are_flagged(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(step_module, "sample_patients", pairs)
     found = flagged(sampler_findings(PrivateStep(1.0, 1.0, 0.1, 5)))
-    assert {"sampling: neighbouring patients", "sampling: all pairs"} <= found
+    assert {"sampling: neighbours", "sampling: all pairs"} <= found
 
 
 def test_one_patient_left_out_of_full_batches_is_flagged(monkeypatch: pytest.MonkeyPatch) -> None:
