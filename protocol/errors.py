@@ -25,6 +25,7 @@ FedwardError
 ├── EvaluationError            numbers from which no honest figure follows (exit code 7)
 └── PrivacyError               a privacy promise that could not be kept, so nothing was done (exit code 8)
     ├── BudgetError            the release would spend more than the hospital allows
+    ├── AggregationError       a secure aggregation could not be finished; nothing was revealed
     ├── IdentityError          a key file that cannot be used
     ├── PolicyError            the hospital's own policy file refuses the plan
     └── LedgerError            the ledger cannot be read, or was changed
@@ -148,6 +149,10 @@ class PrivacyError(FedwardError):
 
 class BudgetError(PrivacyError):
     """The release would spend more epsilon than the hospital allows on this cohort."""
+
+
+class AggregationError(PrivacyError):
+    """A secure aggregation could not be finished; nothing was revealed."""
 
 
 class IdentityError(PrivacyError):
