@@ -17,39 +17,21 @@ from __future__ import annotations
 
 import argparse
 import copy
-import hashlib
 import json
-import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
-from rich.console import Console  # noqa: E402 - OpenMP's setting must come before anything that may load it
-from rich.progress import (  # noqa: E402
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from rich.table import Table  # noqa: E402
+from dermoscopy_sites import DATA, JUDGED, ROOT, SITES, Unit, keep, open_nodes, prepare, run_units, unit_file
+from rich.console import Console
+from rich.table import Table
 
 PLAN = ROOT / "examples" / "dermoscopy" / "plan.yaml"
-DATA = ROOT.parent / "shared" / "data" / "derm"
-SITES = ("rosendahl", "vidir_modern", "vidir_molemax", "vienna_dias")
-JUDGED = ("rosendahl", "vidir_modern")
 
 PLAIN: dict[str, Any] = {"federation.weighting": "samples", "federation.personal": []}
 MIXED = "mixed"
@@ -116,11 +98,8 @@ def _federated(setting: str, plan: Any, work: Path, folder: Path) -> Rows:
     from aggregator.job import Job
     from evaluation.federated import site_auroc
     from protocol.transport.in_process import InProcessTransport
-    from silo_node.cohort import CohortStore
-    from silo_node.node import SiloNode
 
-    nodes = {s: SiloNode(s, CohortStore.open(work / "stores" / s), folder / s, device="cpu") for s in SITES}
-    job = Job(plan, InProcessTransport(nodes), folder / "job", lambda _: None)
+    job = Job(plan, InProcessTransport(open_nodes(work, folder)), folder / "job", lambda _: None)
     rows: Rows = {}
     with closing(job.journal):
         job.run()
@@ -185,68 +164,13 @@ def _train_local(plan: Any, store: Any, folder: Path, name: str) -> tuple[Any, A
     return model, cohort
 
 
-# ---------------------------------------------------------------------------------------------------------------- data
-
-
-def prepare(work: Path, data: Path, per_site: int | None) -> None:
-    """DICOM -> one cohort store a hospital, and one of all together for pooled training; done once per --work."""
-    from silo_node.cohort import CohortStore, StoreWriter
-    from silo_node.intake import import_folder
-
-    stores = work / "stores"
-    stores.mkdir(parents=True, exist_ok=True)
-    if not (work / "dicom").exists():
-        limit = ["--per-site", str(per_site)] if per_site else []
-        subprocess.run([sys.executable, data / "to_dicom.py", work / "dicom", *limit], check=True, capture_output=True)
-    key = work / "pseudonym.key"  # a fixed one: it decides which patients validate
-    if not key.exists():
-        key.touch(mode=0o600)
-        key.write_bytes(hashlib.sha256(b"fedward dermoscopy benchmark").digest())
-    for site in SITES:
-        if not (stores / site).exists():
-            import_folder(work / "dicom" / site / "dicom", work / "dicom" / site / "labels.csv", stores / site, key=key)
-    if not (stores / "pooled").exists():
-        writer = StoreWriter.create(stores / "pooled")
-        for site in SITES:
-            store = CohortStore.open(stores / site)
-            for sample in store.samples:
-                labels = {**sample.labels, "site": site}
-                writer.add(store.stored(sample.index), patient=sample.patient, labels=labels, fold=sample.fold)
-        writer.finish()
-
-
 # --------------------------------------------------------------------------------------------------------------- running
 
 
-def unit_file(work: Path, setting: str, plan: Any) -> Path:
-    """Where a unit's result is kept: named by what decides it, so that a changed plan is a new unit."""
-    from protocol.canonical import digest_json
-
-    value = plan.to_json()
-    decides = digest_json([setting, *(value[part] for part in ("seed", "task", "data", "network", "training", "federation"))])
-    return work / "units" / f"{setting.replace(' ', '_')}-{decides[7:23]}.json"
-
-
-def run_units(units: list[tuple[str, int, Any]], work: Path, rounds: int | None, jobs: int, console: Console) -> None:
-    """Run what is not there yet, on one thread each; with several jobs, each in a process of its own."""
-    (work / "units").mkdir(exist_ok=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as progress, ThreadPoolExecutor(jobs) as pool:
-        task = progress.add_task("settings x seeds", total=len(units))
-
-        def one(unit: tuple[str, int, Any]) -> None:
-            setting, seed, plan = unit
-            if unit_file(work, setting, plan).exists():
-                pass
-            elif jobs == 1:
-                unit_file(work, setting, plan).write_text(json.dumps(run_unit(setting, plan, work)))
-            else:
-                command = [sys.executable, __file__, "--work", work, "--unit", setting, "--seeds", str(seed)]
-                environment = os.environ | {"OMP_NUM_THREADS": "1"}
-                subprocess.run([*command, "--rounds", str(rounds or 0)], check=True, env=environment)
-            progress.advance(task)
-
-        list(pool.map(one, units))
+def make_unit(setting: str, seed: int, plan: Any, work: Path, rounds: int | None) -> Unit:
+    """One setting under one seed."""
+    arguments = ["--work", str(work), "--unit", setting, "--seeds", str(seed), "--rounds", str(rounds or 0)]
+    return Unit(unit_file(work, setting, plan), lambda: run_unit(setting, plan, work), arguments)
 
 
 def summarise(results: dict[str, list[dict[str, float]]]) -> dict[str, dict[str, Any]]:
@@ -287,9 +211,7 @@ def main() -> None:
     seeds = [1] if args.quick else [int(seed) for seed in args.seeds.split(",")]
     rounds = args.rounds or (2 if args.quick else None)
     if args.unit:
-        plan = make_plan(args.unit, seeds[0], rounds)
-        result = run_unit(args.unit, plan, args.work)
-        unit_file(args.work, args.unit, plan).write_text(json.dumps(result))
+        keep(make_unit(args.unit, seeds[0], make_plan(args.unit, seeds[0], rounds), args.work, rounds))
         return
     console = Console(stderr=True)
     if not (args.data / "to_dicom.py").exists():
@@ -301,11 +223,12 @@ def main() -> None:
         work.mkdir(parents=True, exist_ok=True)
         with console.status("importing four hospitals"):
             prepare(work, args.data, 150 if args.quick else None)
-        units = [(name, seed, make_plan(name, seed, rounds, quick=args.quick)) for seed in seeds for name in names]
-        run_units(units, work, rounds, 1 if args.quick else args.jobs, console)
+        plans = [(name, seed, make_plan(name, seed, rounds, quick=args.quick)) for seed in seeds for name in names]
+        units = [make_unit(name, seed, plan, work, rounds) for name, seed, plan in plans]
+        run_units(units, 1 if args.quick else args.jobs, console, __file__)
         results: dict[str, list[dict[str, float]]] = {}
-        for name, _, plan in units:
-            for row, by_site in json.loads(unit_file(work, name, plan).read_text()).items():
+        for unit in units:
+            for row, by_site in json.loads(unit.file.read_text()).items():
                 results.setdefault(row, []).append(by_site)
     rows = summarise(results)
     show(rows, seeds, console)

@@ -1,0 +1,235 @@
+"""What does patient-level privacy cost in AUROC? Four hospitals of real dermoscopy, examples/dermoscopy/plan-private.yaml.
+
+    python benchmarks/dp_utility.py --work W            epsilon infinite, 8, 3 and 1, three seeds; --jobs 2: two at a time
+    python benchmarks/dp_utility.py --plot out.png      also the picture
+    python benchmarks/dp_utility.py --quick --json      under a minute: one seed, few images - only shows that it runs
+
+Everything is the plan as it stands, mechanism local, delta 1e-6; only epsilon changes, and fedward finds the noise that goes
+with it. "infinite" is the same plan with noise_multiplier 0.05, some thirtieth of the noise at epsilon 8: patients are still
+sampled, clipped and cut to integers, but no noise worth the name is added and nothing is promised. What clipping, the smaller
+network and the settings that privacy forbids cost shows beside the non-private plan.yaml, whose figures `--reference` reads
+from the output of `benchmarks/dermoscopy.py --json`.
+
+AUROCs are exact and computed here, on the hospitals' stores: the data are public research data. In a federation only noised
+histograms leave a hospital, and their noise would be measured along. Ledgers of each unit lie in a temporary folder of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from dermoscopy_sites import DATA, JUDGED, ROOT, SITES, Unit, keep, open_nodes, prepare, run_units, unit_file
+from rich.console import Console
+from rich.table import Table
+
+PLAN = ROOT / "examples" / "dermoscopy" / "plan-private.yaml"
+EPSILONS = (math.inf, 8.0, 3.0, 1.0)
+NO_NOISE = 0.05
+COLOURS = ("#0072B2", "#D55E00")  # Okabe and Ito's blue and vermilion: told apart by every eye
+REFERENCES = {"best": ("--", "without privacy: plan.yaml"), "naive FedAvg": (":", "without privacy: naive FedAvg")}
+Result = dict[str, Any]
+
+
+def make_plan(epsilon: float, seed: int, rounds: int | None, *, quick: bool = False) -> Any:
+    """The private example at another epsilon."""
+    from protocol.plan import load_plan, parse_plan
+
+    value = load_plan(PLAN).to_json()
+    value["seed"] = seed
+    if math.isinf(epsilon):
+        value["privacy"] |= {"epsilon": None, "noise_multiplier": NO_NOISE}
+    else:
+        scores = min(value["privacy"]["metrics_epsilon"], epsilon / 2)  # must fit in; it is paid by test patients only
+        value["privacy"] |= {"epsilon": epsilon, "metrics_epsilon": scores}
+    if rounds:
+        value["federation"]["rounds"] = rounds
+        value["federation"]["average_last"] = min(value["federation"]["average_last"], rounds)
+    if quick:
+        value["privacy"]["sampling_rate"] = min(value["privacy"]["sampling_rate"], 0.1)
+    return parse_plan(json.dumps(value), name=PLAN.name)
+
+
+def run_unit(plan: Any, work: Path) -> Result:
+    """The whole job as `fedward run` does it, then exact test AUROCs."""
+    import torch
+
+    from aggregator.job import Job
+    from privacy.guarantee import guarantee_of
+    from protocol.transport.in_process import InProcessTransport
+
+    torch.set_num_threads(1)
+    start = time.monotonic()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        # The hospitals of a benchmark refuse nothing: "infinite" would pass every sensible policy.
+        nodes = open_nodes(work, folder, max_epsilon_per_study=1e9, max_epsilon_total=1e9)
+        job = Job(plan, InProcessTransport(nodes), folder / "job", lambda _: None)
+        with closing(job.journal):
+            job.run()
+            seconds = time.monotonic() - start
+            auroc = {site: _exact(plan, job.name, job.final_model(), work / "stores" / site, folder / site) for site in SITES}
+    guarantee = guarantee_of(plan)
+    noise, epsilon = guarantee.noise_multiplier, guarantee.epsilon
+    return {"auroc": auroc, "noise_multiplier": noise, "epsilon": epsilon, "seconds": seconds}
+
+
+def _exact(plan: Any, job: str, vector: Any, store: Path, state: Path) -> float | None:
+    """Test AUROC of the federation's model as this hospital uses it: with its own parts, where the plan leaves any at home."""
+    import torch
+
+    from evaluation.delong import delong
+    from silo_node.cohort import CohortStore
+    from silo_node.scoring import log_probabilities
+    from silo_node.state import JobState
+    from silo_node.training.cohort import load_cohort
+    from silo_node.training.model import SiloModel
+
+    cohort = load_cohort(CohortStore.open(store), plan, state / "cache")
+    model = SiloModel(plan, cohort.input_shape, torch.device("cpu"))
+    rounds, last = plan.federation.rounds, plan.federation.average_last
+    model.load(vector, JobState(state, job).personal_mean(rounds - last + 1, rounds))
+    rows = log_probabilities(model, cohort, "test")
+    found = delong(cohort.labels[list(cohort.parts.test)] == 1, rows[:, 1] - rows[:, 0])
+    return None if found is None else float(found[0])
+
+
+def make_unit(epsilon: float, seed: int, work: Path, rounds: int | None, *, quick: bool = False) -> Unit:
+    """One epsilon under one seed."""
+    plan = make_plan(epsilon, seed, rounds, quick=quick)
+    arguments = ["--work", str(work), "--unit", str(epsilon), "--seeds", str(seed), "--rounds", str(rounds or 0)]
+    return Unit(unit_file(work, f"private {epsilon:g}", plan), lambda: run_unit(plan, work), arguments)
+
+
+# -------------------------------------------------------------------------------------------------------------- showing
+
+
+def summarise(results: dict[float, list[Result]]) -> list[Result]:
+    """Per epsilon: each judged hospital's mean, lowest and highest seed, and the mean of the two."""
+    rows = []
+    for epsilon, seeds in results.items():
+        values = {site: [seed["auroc"][site] for seed in seeds] for site in JUDGED}
+        values["mean of the two"] = [statistics.mean(pair) for pair in zip(*values.values(), strict=True)]
+        rows.append(
+            {
+                "epsilon": None if math.isinf(epsilon) else epsilon,
+                "noise_multiplier": seeds[0]["noise_multiplier"],
+                "by_seed": values,
+                "mean": {name: statistics.mean(found) for name, found in values.items()},
+                "range": {name: [min(found), max(found)] for name, found in values.items()},
+                "seconds": statistics.mean(seed["seconds"] for seed in seeds),
+            }
+        )
+    return rows
+
+
+def show(rows: Sequence[Result], reference: Result, seeds: Iterable[int], console: Console) -> None:
+    """The table people read."""
+    table = Table(title=f"Test AUROC, mean over seeds {', '.join(map(str, seeds))} and range")
+    for column in ("epsilon", "noise", *JUDGED, "mean of the two"):
+        table.add_column(column, justify="left" if column == "epsilon" else "right", no_wrap=True)
+    for row in rows:
+        cells = [f"{row['mean'][name]:.3f} ({low:.2f}-{high:.2f})" for name, (low, high) in row["range"].items()]
+        epsilon = "infinite" if row["epsilon"] is None else f"{row['epsilon']:g}"
+        table.add_row(epsilon, f"{row['noise_multiplier']:.3g}", *cells)
+    for name in REFERENCES:
+        if name in reference:
+            cells = [f"{reference[name]['sites'][site]:.3f}" for site in JUDGED]
+            table.add_row(name, "none", *cells, f"{reference[name]['mean']:.3f}")
+    console.print(table)
+
+
+def plot(rows: Sequence[Result], reference: Result, path: Path) -> None:
+    """AUROC over epsilon: a panel a hospital, every seed a point, the mean a line, non-private plans as level lines."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    ordered = sorted(rows, key=lambda row: row["epsilon"] or math.inf)
+    places = range(len(ordered))
+    figure, axes = plt.subplots(1, len(JUDGED), figsize=(8.6, 3.6), sharey=True, layout="constrained")
+    for site, colour, axis in zip(JUDGED, COLOURS, axes, strict=True):
+        axis.plot(places, [row["mean"][site] for row in ordered], color=colour, linewidth=2, label="private plan: mean")
+        points = [(place, value) for place, row in zip(places, ordered, strict=True) for value in row["by_seed"][site]]
+        axis.scatter(*zip(*points, strict=True), s=26, facecolor="white", edgecolor=colour, zorder=3, label="one seed")
+        for name, (style, label) in REFERENCES.items():
+            if name in reference:
+                axis.axhline(reference[name]["sites"][site], color="#444444", linestyle=style, linewidth=1.2, label=label)
+        axis.axhline(0.5, color="#999999", linewidth=0.8)
+        axis.annotate("chance", (places[-1], 0.5), xytext=(0, 3), textcoords="offset points", ha="right", color="#666666")
+        axis.set_xticks(places, ["∞" if row["epsilon"] is None else f"{row['epsilon']:g}" for row in ordered])
+        axis.set(title=site, xlabel="epsilon (a patient, delta 1e-6)", ylim=(0.47, 0.86))
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.grid(axis="y", color="#e5e5e5")
+    axes[0].set_ylabel("test AUROC")
+    axes[0].legend(loc="upper left", fontsize=8, frameon=False, ncols=2)
+    figure.savefig(path, dpi=150, metadata={"Software": None})
+    plt.close(figure)
+
+
+def read_reference(path: Path | None) -> Result:
+    """The settings of the last line of `benchmarks/dermoscopy.py --json`; nothing without a file."""
+    if path is None:
+        return {}
+    settings: Result = json.loads(path.read_text().strip().splitlines()[-1])["settings"]
+    return settings
+
+
+def main() -> None:
+    """Prepare the stores, run the units, print the table."""
+    cli = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    cli.add_argument("--data", type=Path, default=DATA, help="folder with to_dicom.py")
+    cli.add_argument("--work", type=Path, default=None, help="folder for stores and finished units; default: a temporary one")
+    cli.add_argument("--seeds", default="1,2,3")
+    cli.add_argument("--epsilons", default=",".join(f"{epsilon:g}" for epsilon in EPSILONS), help="inf: no noise")
+    cli.add_argument("--jobs", type=int, default=1, help="units at a time, one thread each")
+    cli.add_argument("--rounds", type=int, default=0, help="override the plan's rounds")
+    cli.add_argument("--reference", type=Path, default=None, help="output of benchmarks/dermoscopy.py --json")
+    cli.add_argument("--plot", type=Path, default=None, help="PNG to write")
+    cli.add_argument("--quick", action="store_true", help="one seed, 2 rounds, 150 images a hospital: no figure to quote")
+    cli.add_argument("--json", action="store_true", help="one JSON object as the last line")
+    cli.add_argument("--unit", default="", help=argparse.SUPPRESS)
+    args = cli.parse_args()
+    seeds = [1] if args.quick else [int(seed) for seed in args.seeds.split(",")]
+    rounds = args.rounds or (2 if args.quick else None)
+    if args.unit:
+        keep(make_unit(float(args.unit), seeds[0], args.work, rounds))
+        return
+    console = Console(stderr=True)
+    if not (args.data / "to_dicom.py").exists():
+        console.print("No dermoscopy images here. Name the folder with to_dicom.py by --data.")
+        sys.exit(2)
+    with tempfile.TemporaryDirectory() as temporary:
+        work = (args.work or Path(temporary)).absolute()
+        work.mkdir(parents=True, exist_ok=True)
+        with console.status("importing four hospitals"):
+            prepare(work, args.data, 150 if args.quick else None)
+        units = {
+            (epsilon, seed): make_unit(epsilon, seed, work, rounds, quick=args.quick)
+            for seed in seeds
+            for epsilon in map(float, args.epsilons.split(","))
+        }
+        run_units(list(units.values()), 1 if args.quick else args.jobs, console, __file__)
+        results: dict[float, list[Result]] = {}
+        for (epsilon, _), unit in units.items():
+            results.setdefault(epsilon, []).append(json.loads(unit.file.read_text()))
+    rows, reference = summarise(results), read_reference(args.reference)
+    show(rows, reference, seeds, console)
+    if args.plot:
+        plot(rows, reference, args.plot)
+    if args.json:
+        print(json.dumps({"benchmark": "dp_utility", "quick": args.quick, "seeds": seeds, "rows": rows}))
+
+
+if __name__ == "__main__":
+    main()
