@@ -59,9 +59,9 @@ def _scale(axes: Axes, report: AuditReport) -> None:
             text, (0.6, value), (0, 3 if side == "bottom" else -3), textcoords="offset points",
             ha="right", va=side, color=colour, fontsize=9,
         )  # fmt: skip
-    axes.annotate(f"{bound:.2f}", (-0.38, bound), (0, 2), textcoords="offset points", ha="center", color=_INK, fontweight="bold")
-    axes.set(xlim=(-0.62, 0.62), ylim=(0, top), xticks=[-0.38], xticklabels=["lower bound at 95%"])
-    axes.set_title("epsilon", loc="left", fontsize=10, color=_INK)
+    axes.annotate(f"{bound:.2f}", (-0.38, bound), (0, 2), textcoords="offset points", ha="center", weight="bold")
+    axes.set(xlim=(-0.62, 0.62), ylim=(0, top), xticks=[])
+    axes.set_title("epsilon: lower bound at 95%", loc="left", fontsize=10, color=_INK)
     _plain(axes)
 
 

@@ -43,8 +43,8 @@ class AuditReport:
         if self.ceiling >= self.subject.epsilon:
             return ()
         return (
-            f"{self.bound.canaries} canaries show at most epsilon {self.ceiling:.2f}, whatever the code does: against this claim "
-            "only the other tests can fail. More --canaries or --repeat raise that figure.",
+            f"{self.bound.canaries} canaries show at most epsilon {self.ceiling:.2f}, whatever the code does: against this "
+            "claim only the other tests can fail. More --canaries or --repeat raise that figure as far as delta allows.",
         )
 
     def as_json(self) -> dict[str, Any]:

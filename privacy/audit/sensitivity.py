@@ -40,8 +40,8 @@ def sensitivity_findings(step: PrivateStep) -> list[Finding]:
     return [
         Finding(
             "sensitivity",
-            f"at most 1, {count} hostile patients",
-            f"{moved:.6f} ({name})",
+            f"at most 2^20 ({count} tried)",
+            f"{moved:.6f} x 2^20 ({name})",
             worst <= SCALE * SCALE,
             f"one patient ({name}) moves the sum {moved:.4g} times as far as the noise was made for: "
             "something is not clipped, or each image is clipped by itself",
