@@ -19,6 +19,7 @@ FedwardError
 ├── FederationError            the coordinator's job (exit code 5)
 │   ├── QuorumError            too few usable updates: the round failed
 │   ├── UpdateError            a silo's reply was refused, and why
+│   ├── PoisonedError          round after round was rejected by the plan's guard
 │   ├── JournalError           the durable state cannot be used
 │   └── TransportError         a message could not be exchanged
 ├── MessageError               bytes that are not one of our messages (exit code 6)
@@ -119,6 +120,10 @@ class QuorumError(FederationError):
 
 class UpdateError(FederationError):
     """A silo's reply was refused: wrong job, wrong round, wrong shape, or not finite."""
+
+
+class PoisonedError(FederationError):
+    """More rounds in a row were rejected by federation.guard than the plan allows; the last good model is kept."""
 
 
 class JournalError(FederationError):
