@@ -23,7 +23,8 @@ def budget(
         typer.Argument(metavar="STORE_OR_LEDGER", readable=False, help="A cohort store, or its STORE.ledger.jsonl. Only read."),
     ],
     max_epsilon: Annotated[
-        float | None, typer.Option(min=1e-6, max=1e6, help="The limit over all studies; says how much of it is left.")
+        float | None,
+        typer.Option(min=1e-6, max=1e6, help="Another limit over all studies than the hospital's policy file has."),
     ] = None,
     delta: Annotated[
         float | None,
@@ -42,11 +43,11 @@ def budget(
         raise InputError(f"--plot {plot}: the name must end in {' or '.join(_FORMATS)}.")
     book = Ledger.open(ledger_of(ledger))
     spent = spent_epsilon(book, delta)
-    limit = None if max_epsilon is None else _limit(book, max_epsilon, spent.delta)
+    limit = _limit(book, *_allowed(book.path, max_epsilon, delta))
     console = Console(stderr=json_, emoji=False, highlight=False)
     _print(book, spent, limit, console)
     if plot is not None:
-        _write_plot(plot, book, spent.delta, max_epsilon)
+        _write_plot(plot, book, spent.delta, limit["max_epsilon"])
         console.print(f"Picture  {plot}", soft_wrap=True, markup=False)
     if json_:
         typer.echo(json.dumps(_as_json(book, spent, limit) | ({"plot": str(plot)} if plot else {})))
@@ -68,6 +69,14 @@ def ledger_of(path: Path) -> Path:
     return beside
 
 
+def _allowed(ledger: Path, max_epsilon: float | None, delta: float | None) -> tuple[float, float]:
+    """(epsilon, delta) that all studies together may cost: the options, else the policy beside the ledger or its defaults."""
+    from silo_node.policy import load_policy
+
+    policy = load_policy(ledger.with_name(ledger.name.removesuffix(".ledger.jsonl") + ".policy.yaml"))
+    return max_epsilon or policy.max_epsilon_total, delta or policy.max_delta
+
+
 def _limit(book: Ledger, max_epsilon: float, delta: float) -> dict[str, Any]:
     from privacy.ledger import Budget
     from privacy.ledger.budget import by_job
@@ -78,52 +87,50 @@ def _limit(book: Ledger, max_epsilon: float, delta: float) -> dict[str, Any]:
     return {"max_epsilon": max_epsilon, "delta": delta, "order": allowed.order, "share_spent": share, "epsilon_left": left}
 
 
-def _print(book: Ledger, spent: Spent, limit: dict[str, Any] | None, console: Console) -> None:
+def _print(book: Ledger, spent: Spent, limit: dict[str, Any], console: Console) -> None:
     from rich.markup import escape
     from rich.table import Table
 
     title = f"Privacy budget of cohort {escape(book.cohort)}"
     table = Table(title=title, title_justify="left", caption=f"epsilon at delta {spent.delta:g}; unit: one patient")
-    for heading in ("#", "study", "job", "part", "releases", "what", "epsilon", "first charge (UTC)", "last"):
-        table.add_column(heading, justify="right" if heading in ("releases", "epsilon") else "left")
+    for heading in ("#", "study", "part", "what left", "epsilon", "when (UTC)"):
+        table.add_column(heading, justify="right" if heading == "epsilon" else "left", no_wrap=heading == "epsilon")
     for number, study in enumerate(spent.studies, 1):
         for row, (part, cost) in enumerate(study.epsilon_by_part.items()):
-            names = (str(number), study.study, study.job) if row == 0 else ("", "", "")
-            times = (_time(study.first), _time(study.last)) if row == 0 else ("", "")
+            names = (str(number), study.study) if row == 0 else ("", study.job if row == 1 else "")
+            when = _days(study.first, study.last) if row == 0 else ""
             worst = "[bold]" if cost == study.epsilon else "[dim]"
-            what = _what(study, part)
-            table.add_row(*map(escape, names), part, str(study.releases[part]), what, f"{worst}{cost:.3f}[/]", *times)
+            if len(study.epsilon_by_part) == 1:
+                names = (str(number), f"{study.study}\n{study.job}")
+            table.add_row(*map(escape, names), part, _what(study, part), f"{worst}{cost:.3f}[/]", when)
         table.add_section()
     console.print(table)
     _print_bars(spent, limit, console)
     console.print("A patient stands in one part of each study: a study costs its largest part, a total its worst patient.")
-    if limit is not None:
-        over = limit["share_spent"] >= 1.0
-        colour = "red" if over else "green"
-        left = "nothing is left" if over else f"room for one more study of about epsilon {limit['epsilon_left']:.2f}"
-        console.print(
-            f"[{colour}]{limit['share_spent']:.1%}[/] of a limit of epsilon {limit['max_epsilon']:g} is spent (Renyi filter, "
-            f"order {limit['order']}, delta {limit['delta']:g}): {left}."
-        )
+    over = limit["share_spent"] >= 1.0
+    colour = "red" if over else "green"
+    left = "nothing is left" if over else f"room for one more study of about epsilon {limit['epsilon_left']:.2f}"
+    console.print(
+        f"[{colour}]{limit['share_spent']:.1%}[/] of a limit of epsilon {limit['max_epsilon']:g} is spent (Renyi filter, "
+        f"order {limit['order']}, delta {limit['delta']:g}): {left}."
+    )
     console.print(f"Head     {book.head.entries} charges, {book.head.digest}", soft_wrap=True)
     if book.torn:
         console.print(f"[yellow]Note:[/] the last line was never finished ({book.torn} bytes); the next charge cuts it off.")
 
 
-def _print_bars(spent: Spent, limit: dict[str, Any] | None, console: Console) -> None:
+def _print_bars(spent: Spent, limit: dict[str, Any], console: Console) -> None:
     rows = [(f"{number}  {study.study}", study.epsilon) for number, study in enumerate(spent.studies, 1)]
     rows.append(("all studies together", spent.epsilon))
-    most = max([value for _, value in rows] + ([limit["max_epsilon"]] if limit else []))
-    if most <= 0:
+    most = max([limit["max_epsilon"], *(value for _, value in rows)])
+    if not spent.studies:
         console.print("Nothing has been charged.")
-        return
     width = min(40, max(len(name) for name, _ in [*rows, ("limit", 0.0)]))
     for name, value in rows:
         bar = "█" * max(1, round(_BAR * value / most)) if value > 0 else ""
         console.print(f"{name[:width]:<{width}} {bar} {value:.3f}", markup=False, soft_wrap=True)
-    if limit is not None:
-        ruler = "─" * max(0, round(_BAR * limit["max_epsilon"] / most) - 1) + "┤"
-        console.print(f"{'limit':<{width}} {ruler} {limit['max_epsilon']:g}", markup=False, soft_wrap=True)
+    ruler = "─" * max(0, round(_BAR * limit["max_epsilon"] / most) - 1) + "┤"
+    console.print(f"{'limit':<{width}} {ruler} {limit['max_epsilon']:g}", markup=False, soft_wrap=True)
 
 
 def _what(study: Study, part: str) -> str:
@@ -146,8 +153,8 @@ def _words(event: Any, count: int) -> str:
             return f"{count} releases"
 
 
-def _time(at: str) -> str:
-    return at[:16].replace("T", " ")
+def _days(first: str, last: str) -> str:
+    return first[:10] if first[:10] == last[:10] else f"{first[:10]} to {last[:10]}"
 
 
 def _write_plot(path: Path, book: Ledger, delta: float, max_epsilon: float | None) -> None:
@@ -160,7 +167,7 @@ def _write_plot(path: Path, book: Ledger, delta: float, max_epsilon: float | Non
         raise InputError(f"--plot {path}: cannot be written ({error.strerror}).") from error
 
 
-def _as_json(book: Ledger, spent: Spent, limit: dict[str, Any] | None) -> dict[str, Any]:
+def _as_json(book: Ledger, spent: Spent, limit: dict[str, Any]) -> dict[str, Any]:
     studies = [
         {
             "study": study.study,
