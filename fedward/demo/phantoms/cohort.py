@@ -11,7 +11,7 @@ from fedward.demo.phantoms.build import Index
 
 Flags = NDArray[np.bool_]
 
-TEST_SHARE = 0.34
+TEST_SHARE = 0.25
 # A patient with an opacity may have an earlier image on which it was not there yet.
 PRIOR_SHARE = 0.2
 

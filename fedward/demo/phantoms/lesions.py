@@ -1,7 +1,7 @@
 """The target finding, and the innocent shadows that look a little like it.
 
-The finding is an opacity, from a nodule to a patch as large as a lobe. It is denser than most in life: a network of a few
-thousand weights has to learn it from some six hundred images in fifteen passes.
+The finding is an opacity, from a patch to a consolidated lobe, and denser than most in life: a network of some ten thousand
+weights has to learn it through the noise that hides each patient, and what noise leaves of two thousand patients is plain.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def draw(rng: np.random.Generator, finding: NDArray[np.bool_], owner: Index, pat
     # Apices are narrow and, on the left, the heart hides the lower inner field.
     top = -0.5 + 0.35 * np.clip(lateral - 0.4, 0, None)
     y = rng.uniform(top, np.where((side > 0) & (lateral < 0.42), 0.05, 0.32))
-    radius = 0.13 * np.exp(rng.uniform(0, 0.9, patients))
+    radius = 0.18 * np.exp(rng.uniform(0, 0.75, patients))
     thickness = conspicuity * np.exp(0.25 * rng.standard_normal(patients))
     images = len(owner)
     return Nodules(

@@ -49,8 +49,8 @@ NORTHGATE = Site(
         "Northgate University Hospital: large; digital radiography, 14 bits, two windows, a few films of three frames; "
         "30 % of patients with an opacity."
     ),
-    mix=Mix(patients=165, prevalence=0.30, women=0.48, age=58, age_spread=17, visits=(0.25, 0.4, 0.35)),
-    conspicuity=4.2,
+    mix=Mix(patients=720, prevalence=0.30, women=0.48, age=58, age_spread=17, visits=(0.55, 0.3, 0.15)),
+    conspicuity=8.0,
     machine=Machine(
         rows=144, columns=128, attenuation=0.17, dose=8, scatter=0.5, blur=0.6, sharpen=0.4, gamma=0.65, spread=0.05
     ),
@@ -83,8 +83,8 @@ HARBOUR = Site(
         "Harbour General: screening of younger people, 17 % with an opacity; computed radiography, MONOCHROME1, 10 bits, "
         "RLE, rescaled."
     ),
-    mix=Mix(patients=130, prevalence=0.17, women=0.52, age=46, age_spread=16, visits=(0.3, 0.4, 0.3)),
-    conspicuity=4.2,
+    mix=Mix(patients=580, prevalence=0.17, women=0.52, age=46, age_spread=16, visits=(0.6, 0.3, 0.1)),
+    conspicuity=8.0,
     machine=Machine(
         rows=128, columns=128, attenuation=0.21, dose=2.5, scatter=0.8, blur=1.1, sharpen=0.0, gamma=0.8, spread=0.07
     ),
@@ -112,8 +112,8 @@ ST_BRIGID = Site(
         "women are imaged with a wrong preset (a hard beam, little dose, no anti-scatter grid), so that opacities in "
         "women are far fainter."
     ),
-    mix=Mix(patients=140, prevalence=0.45, women=0.54, age=63, age_spread=14, visits=(0.2, 0.45, 0.35)),
-    conspicuity=4.2,
+    mix=Mix(patients=620, prevalence=0.45, women=0.54, age=63, age_spread=14, visits=(0.5, 0.35, 0.15)),
+    conspicuity=8.0,
     machine=Machine(
         rows=160, columns=136, attenuation=0.18, dose=6, scatter=0.5, blur=0.8, sharpen=0.7, gamma=0.7, spread=0.05
     ),
@@ -139,8 +139,8 @@ VALLEY = Site(
         "Valley Clinic: small, old and very ill patients, 60 % with an opacity; mobile machine at the bedside, 8 bits, "
         "JPEG-LS, leads and lines in the picture."
     ),
-    mix=Mix(patients=62, prevalence=0.60, women=0.45, age=71, age_spread=12, visits=(0.35, 0.4, 0.25)),
-    conspicuity=5.0,
+    mix=Mix(patients=360, prevalence=0.60, women=0.45, age=71, age_spread=12, visits=(0.6, 0.3, 0.1)),
+    conspicuity=8.5,
     machine=Machine(
         rows=104, columns=112, attenuation=0.15, dose=0.9, scatter=1.1, blur=0.8, sharpen=0.0, gamma=0.6, spread=0.08
     ),

@@ -43,8 +43,16 @@ def test_hospitals_differ_in_size_and_prevalence(drafts: dict[str, Draft]) -> No
     prevalence = {name: round(float(plan.cohort.ill.mean()), 2) for name, plan in drafts.items()}
     assert prevalence == pytest.approx({"northgate": 0.30, "harbour": 0.17, "st-brigid": 0.45, "valley": 0.60}, abs=0.02)
     sizes = {name: len(plan.persons) for name, plan in drafts.items()}
-    assert sizes == {"northgate": 165, "harbour": 130, "st-brigid": 140, "valley": 62}
-    assert 900 <= sum(len(plan.shots) for plan in drafts.values()) <= 1100
+    assert sizes == {"northgate": 720, "harbour": 580, "st-brigid": 620, "valley": 360}
+    assert 3300 <= sum(len(plan.shots) for plan in drafts.values()) <= 3900
+
+
+def test_many_patients_have_several_images(drafts: dict[str, Draft]) -> None:
+    """Otherwise a promise to patients would be no more than one to images."""
+    for plan in drafts.values():
+        images = np.bincount([shot.patient for shot in plan.shots])
+        assert np.mean(images > 1) > 0.3
+        assert images.max() >= 3
 
 
 def test_every_test_fold_can_be_audited(drafts: dict[str, Draft]) -> None:
