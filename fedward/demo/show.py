@@ -13,8 +13,9 @@ from fedward.demo.phantoms import write_hospitals
 from fedward.federation import Result, Settings, run_federation
 from fedward.progress import Progress as JobProgress
 from fedward.progress import print_result
+from privacy.guarantee import guarantee_of
 from protocol.errors import InputError
-from protocol.plan import load_plan
+from protocol.plan import Plan, load_plan
 
 
 def run_demo(out: Path, *, threads: int = 0) -> Result:
@@ -24,11 +25,24 @@ def run_demo(out: Path, *, threads: int = 0) -> Result:
     out.mkdir(parents=True, exist_ok=True)
     plan_file = out / "demo-plan.yaml"
     plan_file.write_text((files("fedward.demo") / "plan.yaml").read_text(encoding="utf-8"), encoding="utf-8")
+    plan = load_plan(plan_file)
+    Console(stderr=True, emoji=False).print(_promise(plan), soft_wrap=True, markup=False, highlight=False)
     stores = _make_cohorts(out)
     with JobProgress() as progress:
-        result = run_federation(load_plan(plan_file), stores, Settings(out, threads=threads), progress)
+        result = run_federation(plan, stores, Settings(out, threads=threads), progress)
     print_result(result)
     return result
+
+
+def _promise(plan: Plan) -> str:
+    """Who is protected, and how well, before anything happens; computed, so that it follows a changed plan."""
+    guarantee = guarantee_of(plan)
+    if guarantee.mechanism == "none":
+        return "privacy: none (epsilon: infinite)"
+    return (
+        f"privacy: every {guarantee.unit} of every hospital, epsilon {guarantee.epsilon:.3g} at delta {guarantee.delta:g} "
+        f"for the whole study; noise is added inside each hospital, before anything leaves it"
+    )
 
 
 def _make_cohorts(out: Path) -> dict[str, Path]:
