@@ -1,4 +1,4 @@
-"""The part of the plan about the rounds: server strategy, weights, personal parts, quorum, deadline; and the evaluation."""
+"""The part of the plan about the rounds: aggregation, server strategy, weights, quorum, deadline; and the evaluation."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from protocol.plan.aggregation import Aggregation, Guard, Mean, too_few
 from protocol.plan.part import Beta, Part, Rate
 
 
@@ -45,6 +46,18 @@ class Federation(Part):
         default="samples",
         description="a silo weighs by its training images, equally, or by those outside the first class",
     )
+    aggregation: Aggregation = Field(
+        default_factory=lambda: Mean(name="mean"),
+        description="how updates become one: mean, or one that withstands poisoned silos but must see single updates",
+    )
+    norm_bound: float | None = Field(
+        default=None,
+        gt=0.0,
+        le=1e9,
+        description="an update longer than this (L2) is scaled down to it before it is aggregated; needs single updates. Under "
+        "mechanism local noise is most of an update's length, so the bound must leave room for it. Left out: none",
+    )
+    guard: Guard = Field(default_factory=Guard, description="when a round's outcome is rejected; works on the aggregate alone")
     personal: tuple[str, ...] = Field(
         default=(),
         description="parts that never leave a silo: norm (normalisation, FedBN), head (last layer), or sub-modules by name",
@@ -74,6 +87,23 @@ class Federation(Part):
         if self.ema is not None and self.personal:
             raise ValueError("ema needs every part to be shared; with personal parts use average_last")
         return self
+
+    @model_validator(mode="after")
+    def _withstands(self) -> Self:
+        name = self.aggregation.name
+        if name != "mean" and self.weighting != "uniform":
+            raise ValueError(f"weighting: {name} counts every silo once, whatever its size; set weighting to uniform")
+        if reason := too_few(self.aggregation, self.quorum):
+            raise ValueError(reason)
+        if self.guard.max_validation_drop is not None and self.personal:
+            raise ValueError("guard.max_validation_drop: personal parts stay at the silos and cannot go back; leave one out")
+        return self
+
+
+def needs_single_updates(federation: Federation) -> list[str]:
+    """The keys of `federation` that must see each silo's update by itself, which secure aggregation rules out."""
+    needs = {"aggregation": federation.aggregation.name != "mean", "norm_bound": federation.norm_bound is not None}
+    return [f"federation.{key}" for key, single in needs.items() if single]
 
 
 class Evaluation(Part):

@@ -1,15 +1,44 @@
-"""What differential privacy rules out: settings under which something would leave a hospital that no noise covers."""
+"""What the parts of a plan rule out in each other.
+
+Differential privacy: settings under which something would leave a hospital that no noise covers. Secure aggregation: settings
+that must read single updates. The guard: a validation it could never compare.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+
+from protocol.plan.federation import Federation, needs_single_updates
 
 if TYPE_CHECKING:
     from protocol.plan.model import Plan
 
 
 def conflicts(plan: Plan) -> list[str]:
-    """Every setting of `plan` that its privacy mechanism cannot carry, each with what to write instead."""
+    """Every setting of `plan` that another one rules out, each with what to write instead."""
+    secure = bool(getattr(plan.privacy, "secure_aggregation", False))  # absent: this mechanism has none
+    return _private(plan) + unreadable(plan.federation, secure=secure) + _unguarded(plan)
+
+
+def unreadable(federation: Federation, *, secure: bool) -> list[str]:
+    """Every key that needs updates which secure aggregation hides; none without it."""
+    text = "must read single updates, which secure aggregation hides; leave it out, or set privacy.secure_aggregation to false"
+    return [f"{key} {text}" for key in needs_single_updates(federation)] if secure else []
+
+
+def _unguarded(plan: Plan) -> list[str]:
+    """A guard that compares validations needs two of them."""
+    every, rounds = plan.evaluation.every, plan.federation.rounds
+    if plan.federation.guard.max_validation_drop is None or every < rounds:
+        return []
+    return [
+        f"federation.guard.max_validation_drop: with evaluation.every {every} of {rounds} rounds there is nothing to compare "
+        "with; validate more often, or leave it out"
+    ]
+
+
+def _private(plan: Plan) -> list[str]:
+    """What leaves without noise under this mechanism."""
     if plan.privacy.mechanism == "none":
         return []
     training, loss, federation, evaluation = plan.training, plan.training.loss, plan.federation, plan.evaluation
