@@ -39,7 +39,10 @@ class SiloAnswered:
 
 @dataclass(frozen=True, slots=True)
 class RoundCommitted:
-    """A round is durable. `replayed`: it was so before this process began."""
+    """A round is durable. `replayed`: it was so before this process began.
+
+    `record.rejected` says why it does not stand, if so. A round that a later validation rejects is told a second time.
+    """
 
     record: RoundRecord
     replayed: bool = False

@@ -12,21 +12,23 @@ import msgspec
 import numpy as np
 
 from aggregator.events import JobOpened, Observer, PhaseDone, RoundCommitted, Scored, StepStarted
+from aggregator.guard import bear, judge, keep_files, last_good, refused_norm
+from aggregator.history import History
 from aggregator.journal import Journal
 from aggregator.questions import Desk, ask_descriptions, ask_local_models, ask_scores
 from aggregator.records import RosterRecord, RoundRecord, ScoresRecord
 from aggregator.replies import named
-from aggregator.rounds import run_round
-from aggregator.steps import LocalPhase, Progress, ScoreModel, Step, TrainRound, next_step, step_key
-from aggregator.strategies import build_strategy
+from aggregator.rounds import RoundResult, run_round
+from aggregator.steps import JudgeRound, LocalPhase, Progress, ScoreModel, Step, TrainRound, next_step, step_key
+from aggregator.strategies import State, build_strategy
 from privacy.guarantee import score_releases
-from protocol.errors import JournalError, QuorumError, UpdateError
-from protocol.messages import Description, PrivateDescription, PrivateScores, Receipt
+from protocol.errors import FederationError, JournalError, QuorumError, UpdateError
+from protocol.messages import Description, PrivateDescription
 from protocol.network import build_network, tensors_of
 from protocol.parts import personal_names, shared_layout
 from protocol.plan import Plan
 from protocol.transport.base import Transport
-from protocol.vectors import Vector
+from protocol.vectors import Vector, vector_digest
 
 _EMA = "ema"  # the strategy's state has other names
 
@@ -44,6 +46,7 @@ class Job:
     ) -> None:
         self.plan, self._transport, self._observe = plan, transport, observe
         self.journal = Journal(folder)
+        self._history = History(self.journal)
         try:
             self.name = self._claim(environment or {})
         except JournalError:
@@ -78,30 +81,36 @@ class Job:
     # ------------------------------------------------------------------------------------------------------------ driving
 
     def run(self) -> None:
-        """Run to the end. Raises QuorumError if a round fails; everything committed before is kept."""
+        """Run to the end. Everything committed before an error is kept.
+
+        Raises QuorumError if a round fails, PoisonedError if the guard rejects more in a row than the plan bears.
+        """
         roster = self._describe()
-        records = self.journal.rounds()
+        records = self.rounds()
         self._observe(JobOpened(self.name, self.plan, roster, len(records)))
         for record in records:
             self._observe(RoundCommitted(record, replayed=True))
         for scores in self.scores():
             self._observe(Scored(scores, replayed=True))
         validate = any(_may_have(description, "validation", self.plan) for description in roster.descriptions.values())
-        model: Vector = self._initial
-        state: Mapping[str, Vector] = {}
-        if records:
-            model, state = self.journal.model(records[-1])
+        self._refuse_blind_guard(validate=validate)
+        model, state = self._history.now() or (self._initial, {})
         committed = len(records)
         while (step := next_step(self.plan, Progress(committed, self.journal.keys()), validate=validate)) is not None:
-            if not isinstance(step, TrainRound):
+            if isinstance(step, TrainRound):
+                self._bear()
+                model, state = self._round(step, roster, model, state)
+                committed = step.number
+            elif isinstance(step, JudgeRound):
+                self._judge(step)
+                model, state = self._history.now() or (model, state)
+            else:
+                self._bear()
                 self._closing(step, roster)
-                continue
-            model, state = self._round(step, roster, model, state)
-            committed = step.number
 
     def _describe(self) -> RosterRecord:
         """Ask every silo what it brings. Raises QuorumError if too few can take part, JournalError if a cohort changed."""
-        roster = ask_descriptions(self._desk, self.layout.digest, self._receipts())
+        roster = ask_descriptions(self._desk, self.layout.digest, self._history.receipts())
         digests = self.journal.fact("store_digests", dict[str, str]) or {}
         for silo, description in roster.descriptions.items():
             if digests.setdefault(silo, cohort := _cohort(description)) != cohort:
@@ -116,48 +125,75 @@ class Job:
         self.journal.remember_all({"roster": roster, "store_digests": digests})
         return roster
 
-    def _round(
-        self, step: TrainRound, roster: RosterRecord, model: Vector, state: Mapping[str, Vector]
-    ) -> tuple[Vector, Mapping[str, Vector]]:
+    def _round(self, step: TrainRound, roster: RosterRecord, model: Vector, state: State) -> tuple[Vector, State]:
         attempt = self.journal.begin(step.number)
         silos = tuple(roster.descriptions)
         self._observe(StepStarted(f"round {step.number}", step.number, silos))
         address = self._desk.address(step.number, attempt)
         try:
             result = run_round(self._transport, self.plan, address, silos, model, state, self._strategy, self._observe)
+            result = self._guarded(result, model, state)
         except (QuorumError, UpdateError) as error:
             self.journal.fail(step.number, attempt, str(error))
             raise
-        after = self._averaged(result.model, result.state, state)
         record = msgspec.structs.replace(
             result.record, configured=roster.configured, failures={**roster.failures, **result.record.failures}
         )
-        self.journal.commit(record, result.model, after, keep=self.plan.federation.average_last)
+        keep = keep_files(self.plan, step.number, self._history.verdicts())
+        self.journal.commit(record, result.model, result.state, keep=keep)
         self._observe(RoundCommitted(record))
-        return result.model, after
+        return result.model, result.state
 
-    def _averaged(self, model: Vector, after: Mapping[str, Vector], before: Mapping[str, Vector]) -> Mapping[str, Vector]:
+    def _guarded(self, result: RoundResult, model: Vector, state: State) -> RoundResult:
+        """The round as it is committed: with the moving average, or with what was before it if the guard refuses its norm.
+
+        Raises UpdateError if it stands and is not finite.
+        """
+        guard, record = self.plan.federation.guard, result.record
+        before = () if guard.max_norm_ratio is None else self.rounds()
+        if (reason := refused_norm(guard, record.update_norm, before)) is not None:
+            changes = {"aggregated": (), "rejected": reason, "model_digest": vector_digest(model)}
+            return RoundResult(model, state, msgspec.structs.replace(record, **changes))
+        if not np.isfinite(result.model).all():
+            raise UpdateError(
+                f"round {record.round}: the new global model holds values that are not finite; it was not kept. Lower the "
+                "learning rates, or bound the updates with federation.norm_bound."
+            )
+        return RoundResult(result.model, self._averaged(result.model, result.state, state), record)
+
+    def _judge(self, step: JudgeRound) -> None:
+        """Compare a validation with the last good one; what is decided is durable before anything follows from it."""
+        scores = {one.round: one for one in self.scores() if one.split == "validation"}
+        good = last_good(self._history.verdicts())
+        verdict = judge(self.plan.federation.guard, scores[step.round], None if good is None else scores[good])
+        self.journal.remember(step_key(step), verdict)
+        if verdict.back_to is not None:
+            for record in self.rounds()[verdict.back_to :]:
+                self._observe(RoundCommitted(record))
+
+    def _bear(self) -> None:
+        """Raise PoisonedError if the guard rejected more in a row than the plan bears."""
+        if self.plan.federation.guard.active:
+            bear(self.plan.federation.guard, self.journal.rounds(), self._history.verdicts())
+
+    def _refuse_blind_guard(self, *, validate: bool) -> None:
+        if self.plan.federation.guard.max_validation_drop is not None and not validate:
+            raise FederationError(
+                "federation.guard.max_validation_drop compares validations, but no silo has validation patients. Raise "
+                "data.split.validation_fraction, or leave the key out."
+            )
+
+    def _averaged(self, model: Vector, after: State, before: State) -> State:
         """The strategy's state with the moving average of the global models, if the plan wants one; it begins at the first."""
         decay = self.plan.federation.ema
         if decay is None:
             return after
         return {**after, _EMA: np.float32(decay) * before.get(_EMA, model) + np.float32(1.0 - decay) * model}
 
-    def _model_of(self, record: RoundRecord) -> Vector:
+    def _model_of(self, number: int) -> Vector:
         """What is scored and kept of a round: the moving average if the plan wants one, else the global model itself."""
-        model, state = self.journal.model(record)
+        model, state = self._history.after(number)
         return state[_EMA] if self.plan.federation.ema is not None else model
-
-    def _receipts(self) -> tuple[Receipt, ...]:
-        """The newest receipt of each silo."""
-        newest: dict[str, Receipt] = {}
-        for record in self.journal.rounds():
-            newest |= record.receipts
-        for scores in self.scores():
-            for silo, one in scores.scores.items():
-                if isinstance(one, PrivateScores) and (silo not in newest or one.receipt.entries > newest[silo].entries):
-                    newest[silo] = one.receipt
-        return tuple(newest.values())
 
     def _closing(self, step: Step, roster: RosterRecord) -> None:
         silos = tuple(roster.descriptions)
@@ -179,35 +215,36 @@ class Job:
             return None
         if step.round == self.plan.federation.rounds:
             return self.final_model()
-        return self._model_of(self.journal.rounds()[step.round - 1])
+        return self._model_of(step.round)
 
     # ------------------------------------------------------------------------------------------------------------ results
 
     def scores(self) -> list[ScoresRecord]:
         """Every scoring done so far, in order."""
-        keys = sorted(key for key in self.journal.keys() if key.startswith("scores/"))  # noqa: SIM118 - not a mapping
-        return [record for key in keys if (record := self.journal.fact(key, ScoresRecord)) is not None]
+        return self._history.scores()
+
+    def rounds(self) -> tuple[RoundRecord, ...]:
+        """Every committed round as it reads today, in order: those that a later validation rejected say so."""
+        return self._history.rounds()
 
     def model_tensors(self, vector: Vector) -> dict[str, np.ndarray[Any, Any]]:
         """`vector` as the tensors of the network, with those that never change; personal parts are not among them."""
         return self._still | dict(self.layout.unflatten(vector))
 
     def final_model(self) -> Vector:
-        """The mean of the last `average_last` global vectors, or their moving average.
+        """The mean of the last `average_last` global vectors, or their moving average; for a rejected one the last good one.
 
         Raises JournalError before the last round.
         """
-        records = self.journal.rounds()
-        if len(records) < self.plan.federation.rounds:
-            raise JournalError(
-                f"{len(records)} of {self.plan.federation.rounds} rounds are committed; there is no final model."
-            )
-        last = records[-self.plan.federation.average_last :]
+        rounds, committed = self.plan.federation.rounds, len(self.journal.rounds())
+        if committed < rounds:
+            raise JournalError(f"{committed} of {rounds} rounds are committed; there is no final model.")
+        last = range(rounds - self.plan.federation.average_last + 1, rounds + 1)
         if len(last) == 1:
-            return self._model_of(last[0])
+            return self._model_of(rounds)
         total = np.zeros(self.layout.size, dtype=np.float64)
-        for record in last:
-            total += self.journal.model(record)[0]
+        for number in last:
+            total += self._history.after(number)[0]
         return (total / len(last)).astype(np.float32)
 
 

@@ -10,6 +10,12 @@ from protocol.messages import Description, PrivateDescription, PrivateScores, Re
 class RoundRecord(Struct, frozen=True, forbid_unknown_fields=True):
     """One round that was aggregated: who was configured, who trained, who was aggregated, and why others were not.
 
+    `aggregated` are the silos whose updates entered the global model, `weights` what each weighed; under Krum the others
+    trained and were not chosen. `bounded` holds the L2 norms of the updates that federation.norm_bound scaled down.
+
+    `rejected` says why federation.guard did not let the outcome stand: then nobody is in `aggregated`, `weights` and
+    `update_norm` are those of the rejected aggregate, and the model after the round is the last good one.
+
     Under a private plan `losses`, `proximals`, `steps` and `silo_seconds` are empty: they would say something of patients.
     `receipts` holds what each silo signed about its ledger; empty without one.
     """
@@ -30,6 +36,20 @@ class RoundRecord(Struct, frozen=True, forbid_unknown_fields=True):
     update_norm: float
     model_digest: str
     receipts: dict[str, Receipt] = {}
+    bounded: dict[str, float] = {}
+    rejected: str | None = None
+
+
+class VerdictRecord(Struct, frozen=True, forbid_unknown_fields=True):
+    """What the validation of `round` meant for federation.guard: `rejected` says why the rounds since `back_to` do not stand.
+
+    `auroc` is the pooled AUROC it rests on; None: it could not be judged, stands, and is nothing to compare with.
+    """
+
+    round: int
+    auroc: float | None = None
+    rejected: str | None = None
+    back_to: int | None = None
 
 
 class ScoresRecord(Struct, frozen=True, forbid_unknown_fields=True):

@@ -10,9 +10,9 @@ import msgspec
 import numpy as np
 
 from aggregator.events import Observer, SiloAnswered
-from aggregator.mean import WeightedMean
 from aggregator.records import RoundRecord
 from aggregator.replies import ask, checked_delta, named
+from aggregator.robust import bounded, build_combiner, length
 from aggregator.strategies import State, Strategy
 from protocol.errors import QuorumError
 from protocol.messages import Address, PrivateUpdate, Train, Update
@@ -29,7 +29,7 @@ _WEIGHTS: dict[str, Callable[[Update], float]] = {
 
 @dataclass(frozen=True)
 class RoundResult:
-    """The global vector and strategy state after a round, and its record."""
+    """The global vector and strategy state after a round, and its record. The vector may hold values that are not finite."""
 
     model: Vector
     state: State
@@ -51,17 +51,20 @@ def run_round(
     A silo that fails, is late or sends an unusable update is recorded and left out; nothing is aggregated in its place.
     """
     started_at, start = time.time(), time.monotonic()
-    total = WeightedMean(model.size)
+    combiner = build_combiner(plan.federation.aggregation, configured, model.size)
     updates: dict[str, Update | PrivateUpdate] = {}
-    weights: dict[str, float] = {}
+    scaled: dict[str, float] = {}
     trained: list[str] = []
 
     def accept(silo: str, update: Update | PrivateUpdate) -> None:
         trained.append(silo)
         weight = _WEIGHTS[plan.federation.weighting](update) if isinstance(update, Update) else 1.0
-        total.add(checked_delta(update, model.size), weight)
+        delta = checked_delta(update, model.size)
+        if (bound := plan.federation.norm_bound) is not None:
+            delta, norm = bounded(delta, bound)
+            scaled.update({silo: norm} if norm > bound else {})
+        combiner.add(silo, delta, weight)
         updates[silo] = msgspec.structs.replace(update, delta=memoryview(b""))  # its memory is free before the next one comes
-        weights[silo] = weight
         observe(SiloAnswered(f"round {address.round}", silo, None))
 
     deadline = plan.federation.round_deadline_s
@@ -75,8 +78,9 @@ def run_round(
             f"{plan.federation.quorum}. Nothing was aggregated. Mend the cause and run again with --resume; a changed plan "
             f"needs a new --out.\n{named(failures)}"
         )
-    mean = total.result()
-    new_model, new_state = strategy(model, mean, state)
+    combined = combiner.result()
+    with np.errstate(over="ignore", invalid="ignore"):  # whoever commits the result judges it
+        new_model, new_state = strategy(model, combined.update, state)
     told = {silo: update for silo, update in updates.items() if isinstance(update, Update)}
     record = RoundRecord(
         round=address.round,
@@ -85,15 +89,16 @@ def run_round(
         seconds=time.monotonic() - start,
         configured=configured,
         trained=tuple(trained),
-        aggregated=tuple(updates),
+        aggregated=tuple(silo for silo in updates if silo in combined.weights),
         failures=failures,
-        weights=weights,
+        weights=dict(combined.weights),
         losses={silo: update.loss for silo, update in told.items()},
         proximals={silo: update.proximal for silo, update in told.items()},
         steps={silo: update.steps for silo, update in told.items()},
         silo_seconds={silo: update.seconds for silo, update in told.items()},
-        update_norm=float(np.linalg.norm(mean)),
+        update_norm=length(combined.update),
         model_digest=vector_digest(new_model),
         receipts={silo: update.receipt for silo, update in updates.items() if isinstance(update, PrivateUpdate)},
+        bounded=scaled,
     )
     return RoundResult(new_model, new_state, record)

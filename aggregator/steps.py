@@ -27,13 +27,20 @@ class ScoreModel:
 
 
 @dataclass(frozen=True, slots=True)
+class JudgeRound:
+    """Let the guard compare a round's validation with the last good one."""
+
+    round: int
+
+
+@dataclass(frozen=True, slots=True)
 class LocalPhase:
     """Let every silo make a model it keeps."""
 
     kind: Literal["alone", "personalised"]
 
 
-Step = TrainRound | ScoreModel | LocalPhase
+Step = TrainRound | ScoreModel | JudgeRound | LocalPhase
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +51,10 @@ class Progress:
     done: frozenset[str]
 
 
-def step_key(step: ScoreModel | LocalPhase) -> str:
+def step_key(step: ScoreModel | JudgeRound | LocalPhase) -> str:
     """The journal's name for a step that is not a round."""
+    if isinstance(step, JudgeRound):
+        return f"verdict/{step.round:05d}"
     if isinstance(step, LocalPhase):
         return f"phase/{step.kind}"
     return f"scores/{step.round:05d}/{step.kind}/{step.split}"
@@ -54,15 +63,17 @@ def step_key(step: ScoreModel | LocalPhase) -> str:
 def next_step(plan: Plan, progress: Progress, *, validate: bool) -> Step | None:
     """The first step that is not durable yet; None when the job is complete.
 
-    `validate`: whether any silo has validation patients. A committed round is validated before the next one begins, so a
-    job that was killed between the two repeats neither.
+    `validate`: whether any silo has validation patients. A committed round is validated, and the validation judged if the plan
+    has a guard for it, before the next one begins, so a job that was killed in between repeats none of them.
     """
     rounds, committed = plan.federation.rounds, progress.committed
     due = committed % plan.evaluation.every == 0 or committed == rounds
     if validate and committed and due:
-        step = ScoreModel(committed, "federated", "validation")
-        if step_key(step) not in progress.done:
-            return step
+        after: list[ScoreModel | JudgeRound] = [ScoreModel(committed, "federated", "validation")]
+        if plan.federation.guard.max_validation_drop is not None:
+            after.append(JudgeRound(committed))
+        if todo := [step for step in after if step_key(step) not in progress.done]:
+            return todo[0]
     if committed < rounds:
         return TrainRound(committed + 1)
     return next((step for step in _closing(plan) if step_key(step) not in progress.done), None)
