@@ -27,7 +27,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from dermoscopy_sites import DATA, JUDGED, ROOT, SITES, Unit, keep, open_nodes, prepare, run_units, unit_file
+from dermoscopy_sites import DATA, JUDGED, ROOT, SITES, Unit, keep, open_nodes, prepare, prepare_pooled, run_units, unit_file
 from rich.console import Console
 from rich.table import Table
 
@@ -223,6 +223,7 @@ def main() -> None:
         work.mkdir(parents=True, exist_ok=True)
         with console.status("importing four hospitals"):
             prepare(work, args.data, 150 if args.quick else None)
+            prepare_pooled(work)
         plans = [(name, seed, make_plan(name, seed, rounds, quick=args.quick)) for seed in seeds for name in names]
         units = [make_unit(name, seed, plan, work, rounds) for name, seed, plan in plans]
         run_units(units, 1 if args.quick else args.jobs, console, __file__)

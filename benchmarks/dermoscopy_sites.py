@@ -36,8 +36,7 @@ JUDGED = ("rosendahl", "vidir_modern")
 
 
 def prepare(work: Path, data: Path, per_site: int | None) -> None:
-    """DICOM -> one cohort store a hospital, and one of all together for pooled training; done once per --work."""
-    from silo_node.cohort import CohortStore, StoreWriter
+    """DICOM -> one cohort store a hospital; done once per --work."""
     from silo_node.intake import import_folder
 
     stores = work / "stores"
@@ -52,14 +51,22 @@ def prepare(work: Path, data: Path, per_site: int | None) -> None:
         key.write_bytes(hashlib.sha256(b"fedward dermoscopy benchmark").digest())
     for site in missing:
         import_folder(work / "dicom" / site / "dicom", work / "dicom" / site / "labels.csv", stores / site, key=key)
-    if not (stores / "pooled").exists():
-        writer = StoreWriter.create(stores / "pooled")
-        for site in SITES:
-            store = CohortStore.open(stores / site)
-            for sample in store.samples:
-                labels = {**sample.labels, "site": site}
-                writer.add(store.stored(sample.index), patient=sample.patient, labels=labels, fold=sample.fold)
-        writer.finish()
+
+
+def prepare_pooled(work: Path) -> None:
+    """One store of all hospitals together, for pooled training; done once per --work, after `prepare`."""
+    from silo_node.cohort import CohortStore, StoreWriter
+
+    pooled = work / "stores" / "pooled"
+    if pooled.exists():
+        return
+    writer = StoreWriter.create(pooled)
+    for site in SITES:
+        store = CohortStore.open(work / "stores" / site)
+        for sample in store.samples:
+            labels = {**sample.labels, "site": site}
+            writer.add(store.stored(sample.index), patient=sample.patient, labels=labels, fold=sample.fold)
+    writer.finish()
 
 
 def open_nodes(work: Path, folder: Path, **policy: Any) -> dict[str, Any]:
