@@ -52,7 +52,10 @@ def quantise(values: Floats, scale_bits: int, bound: float, width_bits: int) -> 
             raise PrivacyError("the vector holds NaN or infinity and was not sent; training diverged, or its data are damaged.")
         np.clip(block, -bound, bound, out=block)
         # In floating point the product may be off by a unit in the last place where it exceeds 2^53; never beyond the limit.
-        signed[start : start + _BLOCK] = np.rint(np.ldexp(block, scale_bits)).astype(np.int64).clip(-limit, limit)
+        block *= 2.0**scale_bits
+        np.rint(block, out=block)
+        steps = block.astype(np.int64)
+        np.clip(steps, -limit, limit, out=signed[start : start + _BLOCK], casting="same_kind")
     return result
 
 
@@ -62,7 +65,10 @@ def dequantise(total: npt.NDArray[np.signedinteger[Any]], scale_bits: int, n: in
         raise PrivacyError(f"a mean of {n} silos is no mean.")
     result = np.empty(len(total), dtype=np.float32)
     for start in range(0, len(total), _BLOCK):
-        result[start : start + _BLOCK] = np.ldexp(total[start : start + _BLOCK].astype(np.float64) / n, -scale_bits)
+        block = total[start : start + _BLOCK].astype(np.float64)
+        block /= n
+        block *= 2.0**-scale_bits
+        result[start : start + _BLOCK] = block
     return result
 
 
