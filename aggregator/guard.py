@@ -40,14 +40,19 @@ def refused_norm(guard: Guard, norm: float, records: Sequence[RoundRecord]) -> s
 def judge(guard: Guard, scores: ScoresRecord, good: ScoresRecord | None) -> VerdictRecord:
     """What a validation means, compared with the last `good` one over the silos that answered both.
 
-    A first one is good. One that allows no figure - too few cases, or all noise - is not judged.
+    A first one is good. One that allows no figure - too few cases, or all noise - is not judged. A model that most silos cannot
+    score any more, because it answers NaN say, is rejected.
     """
-    asked = set(scores.scores) if good is None else scores.scores.keys() & good.scores.keys()
-    now = _auroc(scores, asked)
-    before = None if good is None else _auroc(good, asked)
-    if guard.max_validation_drop is None or now is None or (good is not None and before is None):
+    if guard.max_validation_drop is None or good is None:
+        return VerdictRecord(scores.round, _auroc(scores, set(scores.scores)))
+    both = scores.scores.keys() & good.scores.keys()
+    if 2 * len(both) < len(good.scores):
+        reason = f"{len(both)} of the {len(good.scores)} silos that scored round {good.round} could score round {scores.round}"
+        return VerdictRecord(scores.round, None, reason, good.round)
+    before, now = _auroc(good, both), _auroc(scores, both)
+    if before is None or now is None:
         return VerdictRecord(scores.round)
-    if good is None or before is None or before - now <= guard.max_validation_drop:
+    if before - now <= guard.max_validation_drop:
         return VerdictRecord(scores.round, now)
     reason = (
         f"validation AUROC fell from {before:.4f} in round {good.round} to {now:.4f} in round {scores.round}, by more than "

@@ -46,7 +46,7 @@ class Job:
     ) -> None:
         self.plan, self._transport, self._observe = plan, transport, observe
         self.journal = Journal(folder)
-        self._history = History(self.journal)
+        self.history = History(self.journal)
         try:
             self.name = self._claim(environment or {})
         except JournalError:
@@ -94,7 +94,7 @@ class Job:
             self._observe(Scored(scores, replayed=True))
         validate = any(_may_have(description, "validation", self.plan) for description in roster.descriptions.values())
         self._refuse_blind_guard(validate=validate)
-        model, state = self._history.now() or (self._initial, {})
+        model, state = self.history.now() or (self._initial, {})
         committed = len(records)
         while (step := next_step(self.plan, Progress(committed, self.journal.keys()), validate=validate)) is not None:
             if isinstance(step, TrainRound):
@@ -103,14 +103,14 @@ class Job:
                 committed = step.number
             elif isinstance(step, JudgeRound):
                 self._judge(step)
-                model, state = self._history.now() or (model, state)
+                model, state = self.history.now() or (model, state)
             else:
                 self._bear()
                 self._closing(step, roster)
 
     def _describe(self) -> RosterRecord:
         """Ask every silo what it brings. Raises QuorumError if too few can take part, JournalError if a cohort changed."""
-        roster = ask_descriptions(self._desk, self.layout.digest, self._history.receipts())
+        roster = ask_descriptions(self._desk, self.layout.digest, self.history.receipts())
         digests = self.journal.fact("store_digests", dict[str, str]) or {}
         for silo, description in roster.descriptions.items():
             if digests.setdefault(silo, cohort := _cohort(description)) != cohort:
@@ -139,7 +139,7 @@ class Job:
         record = msgspec.structs.replace(
             result.record, configured=roster.configured, failures={**roster.failures, **result.record.failures}
         )
-        keep = keep_files(self.plan, step.number, self._history.verdicts())
+        keep = keep_files(self.plan, step.number, self.history.verdicts())
         self.journal.commit(record, result.model, result.state, keep=keep)
         self._observe(RoundCommitted(record))
         return result.model, result.state
@@ -164,7 +164,7 @@ class Job:
     def _judge(self, step: JudgeRound) -> None:
         """Compare a validation with the last good one; what is decided is durable before anything follows from it."""
         scores = {one.round: one for one in self.scores() if one.split == "validation"}
-        good = last_good(self._history.verdicts())
+        good = last_good(self.history.verdicts())
         verdict = judge(self.plan.federation.guard, scores[step.round], None if good is None else scores[good])
         self.journal.remember(step_key(step), verdict)
         if verdict.back_to is not None:
@@ -174,7 +174,7 @@ class Job:
     def _bear(self) -> None:
         """Raise PoisonedError if the guard rejected more in a row than the plan bears."""
         if self.plan.federation.guard.active:
-            bear(self.plan.federation.guard, self.journal.rounds(), self._history.verdicts())
+            bear(self.plan.federation.guard, self.journal.rounds(), self.history.verdicts())
 
     def _refuse_blind_guard(self, *, validate: bool) -> None:
         if self.plan.federation.guard.max_validation_drop is not None and not validate:
@@ -192,7 +192,7 @@ class Job:
 
     def _model_of(self, number: int) -> Vector:
         """What is scored and kept of a round: the moving average if the plan wants one, else the global model itself."""
-        model, state = self._history.after(number)
+        model, state = self.history.after(number)
         return state[_EMA] if self.plan.federation.ema is not None else model
 
     def _closing(self, step: Step, roster: RosterRecord) -> None:
@@ -221,11 +221,11 @@ class Job:
 
     def scores(self) -> list[ScoresRecord]:
         """Every scoring done so far, in order."""
-        return self._history.scores()
+        return self.history.scores()
 
     def rounds(self) -> tuple[RoundRecord, ...]:
         """Every committed round as it reads today, in order: those that a later validation rejected say so."""
-        return self._history.rounds()
+        return self.history.rounds()
 
     def model_tensors(self, vector: Vector) -> dict[str, np.ndarray[Any, Any]]:
         """`vector` as the tensors of the network, with those that never change; personal parts are not among them."""
@@ -244,7 +244,7 @@ class Job:
             return self._model_of(rounds)
         total = np.zeros(self.layout.size, dtype=np.float64)
         for number in last:
-            total += self._history.after(number)[0]
+            total += self.history.after(number)[0]
         return (total / len(last)).astype(np.float32)
 
 
