@@ -3,6 +3,9 @@
     python benchmarks/dp_utility.py --work W            epsilon infinite, 8, 3 and 1, three seeds; --jobs 2: two at a time
     python benchmarks/dp_utility.py --plot out.png      also the picture
     python benchmarks/dp_utility.py --quick --json      under a minute: one seed, few images - only shows that it runs
+    python benchmarks/dp_utility.py --held-out --epsilons 8 --seeds 1 --change privacy.views=1      what a setting is worth
+
+The last line is how settings are chosen: a quarter of the training patients is held out, and the test fold is not looked at.
 
 Everything is the plan as it stands, mechanism local, delta 1e-6; only epsilon changes, and fedward finds the noise that goes
 with it. Fewer steps need less noise each, so below epsilon 8 the plan's rounds are multiplied by (epsilon / 8)^(2/3): 21 of 40
@@ -28,6 +31,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -44,27 +48,59 @@ REFERENCES = {"best": ("--", "without privacy: plan.yaml"), "naive FedAvg": (":"
 Result = dict[str, Any]
 
 
-def make_plan(epsilon: float, seed: int, rounds: int | None, *, quick: bool = False) -> Any:
+@dataclass(frozen=True)
+class Variant:
+    """What is different from the plan as it stands."""
+
+    rounds: int | None = None
+    changes: tuple[str, ...] = ()
+    held_out: bool = False
+    quick: bool = False
+
+    @property
+    def part(self) -> str:
+        """Whose AUROC counts."""
+        return "validation" if self.held_out else "test"
+
+    @property
+    def arguments(self) -> list[str]:
+        """The same on the command line of a unit's own process."""
+        changes = [word for change in self.changes for word in ("--change", change)]
+        return ["--rounds", str(self.rounds or 0), *changes, *(["--held-out"] if self.held_out else [])]
+
+
+def make_plan(epsilon: float, seed: int, variant: Variant) -> Any:
     """The private example at another epsilon: below 8 with rounds * (epsilon / 8)^(2/3) rounds, as the module says."""
     from protocol.plan import load_plan, parse_plan
 
     value = load_plan(PLAN).to_json()
     value["seed"] = seed
+    for change in variant.changes:
+        path, _, new = change.partition("=")
+        *parents, last = path.split(".")
+        part = value
+        for parent in parents:
+            part = part[parent]
+        part[last] = json.loads(new)
+    if variant.held_out:
+        value["data"]["split"]["validation_fraction"] = 0.25
     if math.isinf(epsilon):
         value["privacy"] |= {"epsilon": None, "noise_multiplier": NO_NOISE}
     else:
         scores = min(value["privacy"]["metrics_epsilon"], epsilon / 2)  # must fit in; it is paid by test patients only
         value["privacy"] |= {"epsilon": epsilon, "metrics_epsilon": scores}
     federation = value["federation"]
-    federation["rounds"] = max(1, round((rounds or federation["rounds"]) * min(1.0, (epsilon / FULL_LENGTH) ** (2.0 / 3.0))))
+    federation["rounds"] = max(
+        1, round((variant.rounds or federation["rounds"]) * min(1.0, (epsilon / FULL_LENGTH) ** (2.0 / 3.0)))
+    )
     federation["average_last"] = min(federation["average_last"], federation["rounds"])
-    if quick:
+    if variant.quick:
         value["privacy"]["sampling_rate"] = min(value["privacy"]["sampling_rate"], 0.1)
     return parse_plan(json.dumps(value), name=PLAN.name)
 
 
-def run_unit(plan: Any, work: Path) -> Result:
-    """The whole job as `fedward run` does it, then exact test AUROCs."""
+def run_unit(plan: Any, work: Path, part: str) -> Result:
+    """The whole job as `fedward run` does it, then exact AUROCs on `part`."""
     import torch
 
     from aggregator.job import Job
@@ -81,14 +117,15 @@ def run_unit(plan: Any, work: Path) -> Result:
         with closing(job.journal):
             job.run()
             seconds = time.monotonic() - start
-            auroc = {site: _exact(plan, job.name, job.final_model(), work / "stores" / site, folder / site) for site in SITES}
+            vector, stores = job.final_model(), work / "stores"
+            auroc = {site: _exact(plan, job.name, vector, stores / site, folder / site, part) for site in SITES}
     guarantee = guarantee_of(plan)
     noise, epsilon = guarantee.noise_multiplier, guarantee.epsilon
     return {"auroc": auroc, "noise_multiplier": noise, "epsilon": epsilon, "seconds": seconds}
 
 
-def _exact(plan: Any, job: str, vector: Any, store: Path, state: Path) -> float | None:
-    """Test AUROC of the federation's model as this hospital uses it: with its own parts, where the plan leaves any at home."""
+def _exact(plan: Any, job: str, vector: Any, store: Path, state: Path, part: str) -> float | None:
+    """AUROC of the federation's model as this hospital uses it: with its own parts, where the plan leaves any at home."""
     import torch
 
     from evaluation.delong import delong
@@ -102,16 +139,16 @@ def _exact(plan: Any, job: str, vector: Any, store: Path, state: Path) -> float 
     model = SiloModel(plan, cohort.input_shape, torch.device("cpu"))
     rounds, last = plan.federation.rounds, plan.federation.average_last
     model.load(vector, JobState(state, job).personal_mean(rounds - last + 1, rounds))
-    rows = log_probabilities(model, cohort, "test")
-    found = delong(cohort.labels[list(cohort.parts.test)] == 1, rows[:, 1] - rows[:, 0])
+    rows = log_probabilities(model, cohort, part)
+    found = delong(cohort.labels[list(cohort.parts.named(part))] == 1, rows[:, 1] - rows[:, 0])
     return None if found is None else float(found[0])
 
 
-def make_unit(epsilon: float, seed: int, work: Path, rounds: int | None, *, quick: bool = False) -> Unit:
+def make_unit(epsilon: float, seed: int, work: Path, variant: Variant) -> Unit:
     """One epsilon under one seed."""
-    plan = make_plan(epsilon, seed, rounds, quick=quick)
-    arguments = ["--work", str(work), "--unit", str(epsilon), "--seeds", str(seed), "--rounds", str(rounds or 0)]
-    return Unit(unit_file(work, f"private {epsilon:g}", plan), lambda: run_unit(plan, work), arguments)
+    plan = make_plan(epsilon, seed, variant)
+    arguments = ["--work", str(work), "--unit", str(epsilon), "--seeds", str(seed), *variant.arguments]
+    return Unit(unit_file(work, f"private {epsilon:g}", plan), lambda: run_unit(plan, work, variant.part), arguments)
 
 
 # -------------------------------------------------------------------------------------------------------------- showing
@@ -136,9 +173,9 @@ def summarise(results: dict[float, list[Result]]) -> list[Result]:
     return rows
 
 
-def show(rows: Sequence[Result], reference: Result, seeds: Iterable[int], console: Console) -> None:
+def show(rows: Sequence[Result], reference: Result, seeds: Iterable[int], part: str, console: Console) -> None:
     """The table people read."""
-    table = Table(title=f"Test AUROC, mean over seeds {', '.join(map(str, seeds))} and range")
+    table = Table(title=f"{part.capitalize()} AUROC, mean over seeds {', '.join(map(str, seeds))} and range")
     for column in ("epsilon", "noise", *JUDGED, "mean of the two"):
         table.add_column(column, justify="left" if column == "epsilon" else "right", no_wrap=True)
     for row in rows:
@@ -198,6 +235,8 @@ def main() -> None:
     cli.add_argument("--epsilons", default=",".join(f"{epsilon:g}" for epsilon in EPSILONS), help="inf: no noise")
     cli.add_argument("--jobs", type=int, default=1, help="units at a time, one thread each")
     cli.add_argument("--rounds", type=int, default=0, help="override the plan's rounds")
+    cli.add_argument("--change", action="append", default=[], metavar="KEY=JSON", help="change the plan: privacy.views=1")
+    cli.add_argument("--held-out", action="store_true", help="hold out a quarter of the training patients and score them")
     cli.add_argument("--reference", type=Path, default=None, help="output of benchmarks/dermoscopy.py --json")
     cli.add_argument("--plot", type=Path, default=None, help="PNG to write")
     cli.add_argument("--quick", action="store_true", help="one seed, 2 rounds, 150 images a hospital: no figure to quote")
@@ -206,8 +245,9 @@ def main() -> None:
     args = cli.parse_args()
     seeds = [1] if args.quick else [int(seed) for seed in args.seeds.split(",")]
     rounds = args.rounds or (2 if args.quick else None)
+    variant = Variant(rounds, tuple(args.change), args.held_out, args.quick)
     if args.unit:
-        keep(make_unit(float(args.unit), seeds[0], args.work, rounds))
+        keep(make_unit(float(args.unit), seeds[0], args.work, variant))
         return
     console = Console(stderr=True)
     if not (args.data / "to_dicom.py").exists():
@@ -219,7 +259,7 @@ def main() -> None:
         with console.status("importing four hospitals"):
             prepare(work, args.data, 150 if args.quick else None)
         units = {
-            (epsilon, seed): make_unit(epsilon, seed, work, rounds, quick=args.quick)
+            (epsilon, seed): make_unit(epsilon, seed, work, variant)
             for seed in seeds
             for epsilon in map(float, args.epsilons.split(","))
         }
@@ -228,11 +268,11 @@ def main() -> None:
         for (epsilon, _), unit in units.items():
             results.setdefault(epsilon, []).append(json.loads(unit.file.read_text()))
     rows, reference = summarise(results), read_reference(args.reference)
-    show(rows, reference, seeds, console)
+    show(rows, reference, seeds, variant.part, console)
     if args.plot:
         plot(rows, reference, args.plot)
     if args.json:
-        print(json.dumps({"benchmark": "dp_utility", "quick": args.quick, "seeds": seeds, "rows": rows}))
+        print(json.dumps({"benchmark": "dp_utility", "quick": args.quick, "part": variant.part, "seeds": seeds, "rows": rows}))
 
 
 if __name__ == "__main__":
