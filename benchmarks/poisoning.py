@@ -3,9 +3,9 @@
     python benchmarks/poisoning.py                 three seeds, some three minutes on one core
     python benchmarks/poisoning.py --quick --json  one seed, figures as JSON
 
-Seven hospitals of 60 small synthetic images each, unlike in prevalence, ten rounds. Figures are AUROC and accuracy on 600 images
-of nobody in the federation; where the poison stopped the job, those of the last model it committed, marked with a dagger. The
-federations are those of tests/aggregator/poisoned_silos.py.
+Seven hospitals of 60 small synthetic images each, unlike in prevalence, ten rounds. AUROC and accuracy are those on 600 images
+of nobody in the federation; where the poison stopped the job (a dagger), those of the last model it committed.
+The federations are those of tests/aggregator/poisoned_silos.py.
 """
 
 from __future__ import annotations
