@@ -194,6 +194,7 @@ def main() -> None:
         print(json.dumps(measure(size, silos, dropouts, repeats)))
         return
     console, results = Console(stderr=True), []
+    console.width = max(console.width, 110)  # also where nobody watches
     with console.status("measuring") as status:
         for row in rows(args):
             status.update("{} values, {} silos, {} dropouts".format(*row))
@@ -201,12 +202,20 @@ def main() -> None:
             done = subprocess.run(command, capture_output=True, text=True, check=True)
             results.append(json.loads(done.stdout.splitlines()[-1]))
     table = Table(title="Secure aggregation of 32-bit values, processor seconds of one core")
-    columns = ("values", "silos", "dropouts", "client_seconds", "keystream_seconds", "ratio", "server_seconds", "upload_ratio")
-    columns = (*columns, "server_peak_vectors", "peak_mb", "exact")
-    for column in columns:
-        table.add_column(column.removesuffix("_seconds").replace("_", " "), justify="right")
+    columns = {
+        "values": "values",
+        "silos": "silos",
+        "dropouts": "gone",
+        "client_seconds": "client s",
+        "keystream_seconds": "AES s",
+    }
+    columns |= {"ratio": "ratio", "server_seconds": "server s", "upload_ratio": "upload", "server_peak_vectors": "vectors"}
+    for title in (columns := columns | {"exact": "exact"}).values():
+        table.add_column(title, justify="right", no_wrap=True)
     for row in results:
-        table.add_row(*("-" if row[key] is None else f"{row[key]:,}" if key == "values" else str(row[key]) for key in columns))
+        table.add_row(
+            *("-" if row[key] is None else f"{row[key] // MILLION}M" if key == "values" else str(row[key]) for key in columns)
+        )
     console.print(table)
     if args.json:
         exact = all(row["exact"] is not False for row in results)

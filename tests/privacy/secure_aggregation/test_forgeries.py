@@ -217,5 +217,6 @@ def test_a_vouch_or_an_unmasking_by_an_impostor_does_not_count() -> None:
     incomplete = replies | {OTHER: replace(replies[OTHER], seeds=replies[OTHER].seeds[1:])}
     older = replies | {OTHER: replace(replies[OTHER], where=Where("job", 0, 0))}
     both = replies | {OTHER: replace(replies[OTHER], keys=replies[OTHER].seeds[:1])}
-    for bad in (stolen, incomplete, older, both):
+    foreign = replies | {OTHER: replace(replies[OTHER], manifest="sha256:another")}
+    for bad in (stolen, incomplete, older, both, foreign):
         assert list(server.gather_unmaskings(federation.server, bad)[1]) == [OTHER]
