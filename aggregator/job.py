@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from aggregator.questions import Desk, ask_descriptions, ask_local_models, ask_s
 from aggregator.records import RosterRecord, RoundRecord, ScoresRecord
 from aggregator.replies import named
 from aggregator.rounds import RoundResult, run_round
+from aggregator.secure import Pending, run_secure_round
 from aggregator.steps import JudgeRound, LocalPhase, Progress, ScoreModel, Step, TrainRound, next_step, step_key
 from aggregator.strategies import State, build_strategy
 from privacy.guarantee import score_releases
@@ -27,6 +28,7 @@ from protocol.messages import Description, PrivateDescription
 from protocol.network import build_network, tensors_of
 from protocol.parts import personal_names, shared_layout
 from protocol.plan import Plan
+from protocol.secure_aggregation import Member
 from protocol.transport.base import Transport
 from protocol.vectors import Vector, vector_digest
 
@@ -34,7 +36,10 @@ _EMA = "ema"  # the strategy's state has other names
 
 
 class Job:
-    """One plan over one transport, remembered in `folder`. Opening an existing folder continues where it stopped."""
+    """One plan over one transport, remembered in `folder`. Opening an existing folder continues where it stopped.
+
+    `members` are all silos with their public keys, in the transport's order; secure aggregation needs them.
+    """
 
     def __init__(
         self,
@@ -43,10 +48,11 @@ class Job:
         folder: Path,
         observe: Observer,
         environment: Mapping[str, str] | None = None,
+        members: Sequence[Member] = (),
     ) -> None:
-        self.plan, self._transport, self._observe = plan, transport, observe
+        self.plan, self._transport, self._observe, self._members = plan, transport, observe, tuple(members)
         self.journal = Journal(folder)
-        self.history = History(self.journal)
+        self.history, self._pending = History(self.journal), Pending(self.journal, folder)
         try:
             self.name = self._claim(environment or {})
         except JournalError:
@@ -126,12 +132,18 @@ class Job:
         return roster
 
     def _round(self, step: TrainRound, roster: RosterRecord, model: Vector, state: State) -> tuple[Vector, State]:
-        attempt = self.journal.begin(step.number)
+        secure = self.plan.privacy.secure_aggregation
+        stopped = self._pending.of_round(step.number) if secure else None
+        attempt = self.journal.begin(step.number) if stopped is None else stopped[0].where.attempt
         silos = tuple(roster.descriptions)
         self._observe(StepStarted(f"round {step.number}", step.number, silos))
         address = self._desk.address(step.number, attempt)
         try:
-            result = run_round(self._transport, self.plan, address, silos, model, state, self._strategy, self._observe)
+            going = (silos, model, state, self._strategy, self._observe)
+            if secure:
+                result = run_secure_round(self._transport, self.plan, address, *going, self._members, self._pending)
+            else:
+                result = run_round(self._transport, self.plan, address, *going)
             result = self._guarded(result, model, state)
         except (QuorumError, UpdateError) as error:
             self.journal.fail(step.number, attempt, str(error))
@@ -141,6 +153,8 @@ class Job:
         )
         keep = keep_files(self.plan, step.number, self.history.verdicts())
         self.journal.commit(record, result.model, result.state, keep=keep)
+        if secure:
+            self._pending.drop()
         self._observe(RoundCommitted(record))
         return result.model, result.state
 

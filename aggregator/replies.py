@@ -27,11 +27,35 @@ def ask(
 
     `accept` may raise UpdateError or MessageError to refuse a release; the reason is recorded like any other.
     """
+    return _exchange(transport, dict.fromkeys(silos, encode(request)), request.address, deadline_s, kind, accept)
+
+
+def ask_each(
+    transport: Transport,
+    requests: Mapping[str, Request],
+    address: Address,
+    deadline_s: float,
+    kind: type[R],
+    accept: Callable[[str, R], None],
+) -> dict[str, str]:
+    """As `ask`, with a request of its own for each silo; all have the same `address`."""
+    encoded: dict[int, bytes] = {}  # one request for all is encoded once
+    data = {silo: encoded.setdefault(id(request), encode(request)) for silo, request in requests.items()}
+    return _exchange(transport, data, address, deadline_s, kind, accept)
+
+
+def _exchange(
+    transport: Transport,
+    requests: Mapping[str, bytes],
+    address: Address,
+    deadline_s: float,
+    kind: type[R],
+    accept: Callable[[str, R], None],
+) -> dict[str, str]:
     failures: dict[str, str] = {}
-    data = encode(request)
-    for silo, reply in transport.exchange(dict.fromkeys(silos, data), deadline_s):
+    for silo, reply in transport.exchange(requests, deadline_s):
         try:
-            accept(silo, _expect(reply, request.address, kind))
+            accept(silo, _expect(reply, address, kind))
         except (UpdateError, MessageError) as error:
             failures[silo] = str(error)
         del reply  # one update at a time in memory

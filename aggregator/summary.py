@@ -46,7 +46,7 @@ def summarise(job: Job, model: Mapping[str, Any]) -> RunSummary:
 
 
 def _privacy(plan: Plan, spent: Spent) -> dict[str, Any]:
-    settings: dict[str, Any] = {"mechanism": plan.privacy.mechanism, "secure_aggregation": False}
+    settings: dict[str, Any] = {"mechanism": plan.privacy.mechanism, "secure_aggregation": plan.privacy.secure_aggregation}
     if not isinstance(plan.privacy, LocalPrivacy):
         return settings
     public = ("batch_patients", "max_images_per_patient", "max_silos_per_patient", "metrics_epsilon")

@@ -38,7 +38,8 @@ class Result:
 
 @dataclass(frozen=True)
 class Settings:
-    """Where a run writes, how it computes, and what its hospitals allow. `threads` 0: one per core, at most 8.
+    """Where a run writes, how it computes, and what its hospitals allow. `threads` 0: one per core, at most 8; one under
+    a private plan.
 
     `policy` stands for every hospital's own file; without it each store's neighbour NAME.policy.yaml does. `accept_no_dp`
     says for every hospital that a plan without differential privacy may run. `ledgers` is the folder of the cohorts' ledgers;
@@ -69,6 +70,7 @@ def run_federation(plan: Plan, stores: Mapping[str, Path], settings: Settings, o
     # Imported here: torch and monai take seconds, and a wrong argument should not.
     from aggregator.job import Job
     from aggregator.tracking import MlflowTracker
+    from protocol.secure_aggregation import Member
     from protocol.transport.in_process import InProcessTransport
     from silo_node.cohort import CohortStore
     from silo_node.node import SiloNode
@@ -88,6 +90,10 @@ def run_federation(plan: Plan, stores: Mapping[str, Path], settings: Settings, o
         )
         for name, cohort in cohorts.items()
     }
+    # On one machine nobody stands between the silos: each pins the others' keys as they are.
+    members = [Member(name, node.public_key) for name, node in nodes.items()]
+    for node in nodes.values():
+        node.pin(members)
     uri = settings.tracking_uri or f"sqlite:///{(out / 'mlflow.db').absolute()}"
     tracker = MlflowTracker(uri, None if settings.tracking_uri else out / "mlartifacts", _software())
 
@@ -96,7 +102,8 @@ def run_federation(plan: Plan, stores: Mapping[str, Path], settings: Settings, o
         tracker(event)
 
     with closing(InProcessTransport(nodes)) as transport:
-        job = Job(plan, transport, out / "job", both, _software() | {"threads": str(_threads(settings.threads))})
+        software = _software() | {"threads": str(_threads(settings.threads, plan))}
+        job = Job(plan, transport, out / "job", both, software, members)
         with closing(job.journal), _status(tracker, plan):
             _limit_threads(int((job.journal.fact("environment", dict[str, str]) or {}).get("threads", "1")))
             job.run()
@@ -191,8 +198,14 @@ def _software() -> dict[str, str]:
     return found
 
 
-def _threads(wanted: int) -> int:
-    return wanted or min(8, os.cpu_count() or 1)
+def _threads(wanted: int, plan: Plan) -> int:
+    """As many as wanted; else one per core, or a single one under privacy.
+
+    A pass over one patient is too little work to share: two threads on two busy cores made rounds five to ten times longer.
+    """
+    if wanted or plan.privacy.mechanism != "none":
+        return wanted or 1
+    return min(8, os.cpu_count() or 1)
 
 
 def _limit_threads(threads: int) -> None:

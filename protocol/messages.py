@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from protocol.errors import MessageError
+from protocol.secure_aggregation import Advertisement, EncryptedShares, Manifest, Unmasking, Vouch
 
 Count = Annotated[int, Meta(ge=0)]
 Round = Annotated[int, Meta(ge=0)]  # 0 stands for "before the first round"
@@ -90,7 +91,44 @@ class Score(Struct, frozen=True, forbid_unknown_fields=True, tag="score"):
     with_alone: bool = False
 
 
-Request = Describe | Train | TrainAlone | Personalise | Score
+class Advertise(Struct, frozen=True, forbid_unknown_fields=True, tag="secure-advertise"):
+    """Secure aggregation, first phase: here is the manifest; answered by Advertised."""
+
+    address: Address
+    manifest: Manifest
+
+
+class ShareSecrets(Struct, frozen=True, forbid_unknown_fields=True, tag="secure-share"):
+    """Second phase: everybody's keys; answered by Shared."""
+
+    address: Address
+    advertisements: tuple[Advertisement, ...]
+
+
+class TrainMasked(Struct, frozen=True, forbid_unknown_fields=True, tag="train-masked"):
+    """Third phase: train as for Train, and mask the update against those whose shares are in `boxes`; MaskedUpdate."""
+
+    address: Address
+    deadline_s: float
+    model: memoryview
+    boxes: tuple[EncryptedShares, ...]
+
+
+class AskVouch(Struct, frozen=True, forbid_unknown_fields=True, tag="secure-vouch"):
+    """Fourth phase: whose masked updates arrived; answered by Vouched."""
+
+    address: Address
+    survivors: tuple[str, ...]
+
+
+class Reveal(Struct, frozen=True, forbid_unknown_fields=True, tag="secure-reveal"):
+    """Fifth phase: the survivors' signed word; answered by Revealed."""
+
+    address: Address
+    vouches: tuple[Vouch, ...]
+
+
+Request = Describe | Train | TrainAlone | Personalise | Score | Advertise | ShareSecrets | TrainMasked | AskVouch | Reveal
 
 # ---------------------------------------------------------------------------------------------------------------- releases
 
@@ -140,6 +178,42 @@ class PrivateUpdate(Struct, frozen=True, forbid_unknown_fields=True, tag="privat
     address: Address
     delta: memoryview
     receipt: Receipt
+
+
+class Advertised(Struct, frozen=True, forbid_unknown_fields=True, tag="secure-advertised"):
+    """A silo's signed keys of one attempt."""
+
+    address: Address
+    advertisement: Advertisement
+
+
+class Shared(Struct, frozen=True, forbid_unknown_fields=True, tag="secure-shared"):
+    """Shares of a silo's secrets, each sealed for one other silo."""
+
+    address: Address
+    boxes: tuple[EncryptedShares, ...]
+
+
+class MaskedUpdate(Struct, frozen=True, forbid_unknown_fields=True, tag="masked-update"):
+    """An update as integers that look random alone (little-endian, of the manifest's width); a weight is inside it."""
+
+    address: Address
+    masked: memoryview
+    receipt: Receipt | None
+
+
+class Vouched(Struct, frozen=True, forbid_unknown_fields=True, tag="secure-vouched"):
+    """A silo's signed word on who is in the sum."""
+
+    address: Address
+    vouch: Vouch
+
+
+class Revealed(Struct, frozen=True, forbid_unknown_fields=True, tag="secure-revealed"):
+    """The shares that open the sum."""
+
+    address: Address
+    unmasking: Unmasking
 
 
 class ClassScores(Struct, frozen=True, forbid_unknown_fields=True):
@@ -213,7 +287,21 @@ class Refusal(Struct, frozen=True, forbid_unknown_fields=True, tag="refusal"):
     reason: str
 
 
-Release = Description | PrivateDescription | Update | PrivateUpdate | Scores | PrivateScores | Done | Refusal
+Release = (
+    Description
+    | PrivateDescription
+    | Update
+    | PrivateUpdate
+    | Advertised
+    | Shared
+    | MaskedUpdate
+    | Vouched
+    | Revealed
+    | Scores
+    | PrivateScores
+    | Done
+    | Refusal
+)
 
 # ------------------------------------------------------------------------------------------------------------------- codec
 

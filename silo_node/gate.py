@@ -17,16 +17,21 @@ from privacy.guarantee import Guarantee
 from protocol.errors import GateError
 from protocol.messages import (
     Address,
+    Advertised,
     Description,
     Done,
+    MaskedUpdate,
     PrivateDescription,
     PrivateScores,
     PrivateUpdate,
     Receipt,
     Refusal,
     Release,
+    Revealed,
     Scores,
+    Shared,
     Update,
+    Vouched,
     encode,
 )
 from protocol.plan import Plan
@@ -41,11 +46,14 @@ UNSIGNED = Receipt(cohort="", entries=0, head="", public_key=b"", signature=b"")
 
 _OPEN = (Description, Update, Scores, Done, Refusal)
 _PRIVATE = (PrivateDescription, PrivateUpdate, PrivateScores, Refusal)
+_SECURE = (Advertised, Shared, MaskedUpdate, Vouched, Revealed)
+_READABLE = (Update, PrivateUpdate)  # what secure aggregation keeps back
 
 # Reasons of these errors are made of the plan, the policy and fixed words. Those of others may hold a count or a size of the
 # cohort: under a private plan they stay in the silo's own log.
 _SPEAKABLE = frozenset(
     {
+        "AggregationError",
         "BudgetError",
         "DeadlineError",
         "GateError",
@@ -69,6 +77,8 @@ class Passage:
     plan: Plan
     guarantee: Guarantee | None
     layout: Layout
+    masked_size: int = 0
+    """Number of values in a masked update; 0 without secure aggregation."""
 
 
 class Gate:
@@ -103,7 +113,9 @@ class Gate:
 
         Raises GateError if it is not a release of this kind of plan, BudgetError or LedgerError if it cannot be charged.
         """
-        allowed = _OPEN if passage.guarantee is None else _PRIVATE
+        allowed: tuple[type, ...] = _OPEN if passage.guarantee is None else _PRIVATE
+        if passage.masked_size:
+            allowed = tuple(kind for kind in (*allowed, *_SECURE) if kind not in _READABLE)
         if not isinstance(message, allowed):
             raise GateError(f"{type(message).__name__} is not a release of this plan that the gate knows; nothing left.")
         if message.address != address or address.job != passage.job or address.plan_digest != passage.plan.digest:
@@ -116,15 +128,20 @@ class Gate:
             _check_finite([message.loss, message.proximal], "update")
         if isinstance(message, Scores | PrivateScores):
             self._check_scores(message)
+        if isinstance(message, MaskedUpdate):
+            if len(message.masked) * 8 != passage.masked_size * plan_width(passage.plan):
+                raise GateError("the masked update has another length than the plan's network; nothing left.")
+            if passage.guarantee is not None:
+                message = msgspec.structs.replace(message, receipt=self._charge(message, passage))
         if isinstance(message, PrivateUpdate | PrivateScores):
             message = msgspec.structs.replace(message, receipt=self._charge(message, passage))
         return encode(message)
 
-    def _charge(self, message: PrivateUpdate | PrivateScores, passage: Passage) -> Receipt:
+    def _charge(self, message: PrivateUpdate | MaskedUpdate | PrivateScores, passage: Passage) -> Receipt:
         plan, guarantee = passage.plan, passage.guarantee
         if guarantee is None or not isinstance(plan.privacy, LocalPrivacy):
             raise GateError("a private release of a plan without privacy; nothing left.")
-        if isinstance(message, PrivateUpdate):
+        if isinstance(message, PrivateUpdate | MaskedUpdate):
             charge = round_charge(plan, plan.privacy, guarantee, message.address.round)
         else:
             charge = scores_charge(plan, plan.privacy, message.address.round, message.kind, message.split)
@@ -142,6 +159,11 @@ class Gate:
             for one in scores.classes:
                 numbers += [x for x in (one.auroc, one.auroc_variance, one.covariance_with_alone) if x is not None]
             _check_finite(numbers, "scores")
+
+
+def plan_width(plan: Plan) -> int:
+    """Bits of one masked value."""
+    return plan.privacy.width_bits
 
 
 def _check_delta(wire: memoryview, layout: Layout) -> None:

@@ -7,11 +7,15 @@ from pathlib import Path
 
 from privacy.guarantee import Guarantee, guarantee_of
 from privacy.network_scan import refuse_memory, refuse_unlearned
+from privacy.secure_aggregation.payload import payload_size
+from protocol.identity import Identity
 from protocol.plan import Plan
 from protocol.plan.privacy import LocalPrivacy
+from protocol.secure_aggregation import Member
 from silo_node.cohort import CohortStore
 from silo_node.gate import Gate, Passage
 from silo_node.outbox import Outbox
+from silo_node.secure import SecurePart
 from silo_node.state import JobState
 from silo_node.training.cohort import Cohort, load_cohort
 from silo_node.training.device import pick_device
@@ -29,6 +33,7 @@ class Job:
     cohort: Cohort
     model: SiloModel
     passage: Passage
+    secure: SecurePart | None
 
 
 @dataclass(frozen=True)
@@ -49,7 +54,19 @@ class PrivateJob(Job):
     gate: Gate
 
 
-def open_job(name: str, plan: Plan, site: str, store: CohortStore, root: Path, device: str, gate: Gate) -> Job:
+@dataclass(frozen=True)
+class Place:
+    """Where a job is opened: the silo, its cohort, its state, what it computes on, and whom it aggregates with."""
+
+    site: str
+    store: CohortStore
+    root: Path
+    device: str
+    identity: Identity
+    peers: tuple[Member, ...]
+
+
+def open_job(name: str, plan: Plan, place: Place, gate: Gate) -> Job:
     """The job `name` of `plan` on `store`. Raises PolicyError, CohortError or NetworkError before anything is trained.
 
     The policy is asked before any pixel is read.
@@ -57,16 +74,18 @@ def open_job(name: str, plan: Plan, site: str, store: CohortStore, root: Path, d
     privacy = plan.privacy
     guarantee = guarantee_of(plan) if isinstance(privacy, LocalPrivacy) else None
     gate.admit(plan, guarantee, name)
-    state = JobState(root, name)
-    cohort = load_cohort(store, plan, root / "cache")
+    state = JobState(place.root, name)
+    cohort = load_cohort(place.store, plan, place.root / "cache")
     gate.admit_cohort(cohort.n_training_patients)
-    model = SiloModel(plan, cohort.input_shape, pick_device(device))
-    passage = Passage(name, plan, guarantee, model.layout)
+    model = SiloModel(plan, cohort.input_shape, pick_device(place.device))
+    size = payload_size(plan, model.layout.size) if privacy.secure_aggregation else 0
+    passage = Passage(name, plan, guarantee, model.layout, size)
     state.keep_plan(plan)
+    secure = SecurePart(plan, size, place.site, place.identity, place.peers, state.folder) if size else None
     if guarantee is None or not isinstance(privacy, LocalPrivacy):
-        return OpenJob(plan, state, cohort, model, passage, Trainer(plan, cohort, model, site))
+        return OpenJob(plan, state, cohort, model, passage, secure, Trainer(plan, cohort, model, place.site))
     refuse_memory(model.network, cohort.input_shape)
     refuse_unlearned(model.network, model.layout)
     trainer = PrivateTrainer(plan, privacy, guarantee, cohort, model)
     outbox = Outbox(state.folder / "outbox")
-    return PrivateJob(plan, state, cohort, model, passage, privacy, guarantee, trainer, outbox, gate)
+    return PrivateJob(plan, state, cohort, model, passage, secure, privacy, guarantee, trainer, outbox, gate)

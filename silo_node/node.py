@@ -5,19 +5,33 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 from protocol.canonical import digest_bytes
 from protocol.errors import FedwardError, SiloError
 from protocol.identity import Identity
-from protocol.messages import Address, Describe, Done, Refusal, Release, Request, Score, Train, TrainAlone, decode_request
+from protocol.messages import (
+    Address,
+    Describe,
+    Done,
+    Personalise,
+    Refusal,
+    Release,
+    Request,
+    Score,
+    Train,
+    TrainAlone,
+    decode_request,
+)
 from protocol.plan import Plan, parse_plan
-from silo_node import private_answers
+from protocol.secure_aggregation import Member
+from silo_node import private_answers, secure_answers
 from silo_node.account import Account
 from silo_node.answers import describe, personalise, score, train, train_alone
 from silo_node.cohort import CohortStore
 from silo_node.gate import Gate
-from silo_node.job import Job, OpenJob, PrivateJob, open_job
+from silo_node.job import Job, OpenJob, Place, PrivateJob, open_job
 from silo_node.policy import Policy
 from silo_node.state import JobState
 
@@ -29,7 +43,8 @@ class SiloNode:
     """Serves requests for one cohort store under the hospital's `policy`.
 
     `state` is a folder inside the hospital: it holds models, cached pixels and the silo's private key. `ledger` is the file
-    that remembers what the cohort's patients have paid; it outlives every job and stays with the cohort.
+    that remembers what the cohort's patients have paid; it outlives every job and stays with the cohort. `public_key` is what
+    others know the silo by; `pin` tells it theirs.
     """
 
     def __init__(
@@ -40,8 +55,18 @@ class SiloNode:
         self._identity = Identity.open(state / "identity.key")
         self._account = Account(ledger, store.path.name, self._identity, state / "receipt.json", policy)
         self._gate = Gate(policy, self._account)
+        self._peers: tuple[Member, ...] = ()
         self._jobs: dict[str, Job] = {}
         self._one_at_a_time = threading.Lock()
+
+    @property
+    def public_key(self) -> bytes:
+        """Ed25519, 32 bytes."""
+        return self._identity.public_key
+
+    def pin(self, members: Iterable[Member]) -> None:
+        """The silos this one aggregates with, itself included, from a source other than the aggregator."""
+        self._peers = tuple(members)
 
     def __call__(self, data: bytes) -> bytes:
         """Answer one request, after those that came before. Errors become a Refusal that holds no patient data."""
@@ -59,7 +84,7 @@ class SiloNode:
             else:
                 job = self._job(address)
                 plan = job.plan
-            answer = self._private(request, job) if isinstance(job, PrivateJob) else self._answer(request, job)
+            answer = self._answer(request, job)
             return self._gate.release(answer, address, job.passage)
         except FedwardError as error:
             kind, reason = type(error).__name__, str(error)
@@ -77,6 +102,11 @@ class SiloNode:
 
     def _answer(self, request: Request, job: Job) -> Release:
         start = time.monotonic()
+        if isinstance(request, secure_answers.SECURE) or (job.secure is not None and isinstance(request, Train)):
+            return secure_answers.answer(job, request, start)
+        return self._private(request, job) if isinstance(job, PrivateJob) else self._open_answer(request, job, start)
+
+    def _open_answer(self, request: Request, job: Job, start: float) -> Release:
         if not isinstance(job, OpenJob):
             raise SiloError("this job is neither open nor private.")
         if isinstance(request, Describe):
@@ -87,8 +117,10 @@ class SiloNode:
             return score(job, request)
         if isinstance(request, TrainAlone):
             train_alone(job, start + request.deadline_s)
-        else:
+        elif isinstance(request, Personalise):
             personalise(job, request, start + request.deadline_s)
+        else:
+            raise SiloError("that is not a request of this plan.")
         return Done(request.address, time.monotonic() - start)
 
     def _private(self, request: Request, job: PrivateJob) -> Release:
@@ -121,8 +153,8 @@ class SiloNode:
         if known is not None and known.digest != plan.digest:
             raise SiloError("this job was described with another plan before; start a new job for a new plan.")
         if address.job not in self._jobs:
-            where = (self._store, self._state, self._device)
-            self._jobs[address.job] = open_job(address.job, plan, self.name, *where, self._gate)
+            place = Place(self.name, self._store, self._state, self._device, self._identity, self._peers)
+            self._jobs[address.job] = open_job(address.job, plan, place, self._gate)
         return self._jobs[address.job]
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from evaluation.report.privacy_local import local_entry
+from evaluation.report.privacy_secure import LIMITS, OFF_OPEN, OFF_PRIVATE, ON
 from protocol.errors import EvaluationError
 
 # Every field of the releases of a plan without a mechanism but the model change; a test holds the two together.
@@ -32,8 +33,7 @@ _NONE = {
         "Models marked alone or personalised never left the hospital that trained them.",
     ],
     "does_not_protect": [
-        "Secure aggregation was off: whoever runs the aggregator could read each hospital's model change on its own, and "
-        "from such changes training images can in part be reconstructed.",
+        OFF_OPEN,
         "No noise was added: nothing limits what the finished model reveals about a single patient it was trained on. "
         "Handle the model file as confidential.",
         "What did leave each hospital, besides its model change in each round: " + "; ".join(LEAVES) + ".",
@@ -44,12 +44,18 @@ _NONE = {
 
 def privacy_entry(privacy: Mapping[str, Any]) -> dict[str, Any]:
     """report.json's `privacy`. Raises EvaluationError for settings whose protection this release cannot describe."""
-    settings = privacy.get("mechanism"), privacy.get("secure_aggregation", False)
-    if settings == ("local", False):
-        return local_entry(privacy)
-    if settings != ("none", False):
+    mechanism, secure = privacy.get("mechanism"), privacy.get("secure_aggregation", False)
+    if mechanism not in ("none", "local") or not isinstance(secure, bool):
         raise EvaluationError(
-            f"the report cannot describe mechanism {settings[0]!r} with secure_aggregation {settings[1]!r} yet; "
-            "use a release of fedward that knows both."
+            f"the report cannot describe mechanism {mechanism!r} with secure_aggregation {secure!r}; use a release of fedward "
+            "that knows both."
         )
-    return dict(_NONE)
+    entry = local_entry(privacy) if mechanism == "local" else dict(_NONE)
+    return _secure(entry) if secure else entry
+
+
+def _secure(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """The same promise with secure aggregation on."""
+    protects = [*entry["protects"], ON]
+    against = [one for one in entry["does_not_protect"] if one not in (OFF_OPEN, OFF_PRIVATE)]
+    return {**entry, "secure_aggregation": True, "protects": protects, "does_not_protect": [*against, *LIMITS]}

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from evaluation.report.privacy_secure import OFF_PRIVATE
 from protocol.errors import EvaluationError
 
 LOUD_ABOVE = 8.0  # epsilon: above it the page says so in its first lines
@@ -89,8 +90,7 @@ def _protects(numbers: Mapping[str, float], parts: Mapping[str, float]) -> list[
 def _does_not_protect(silos: int) -> list[str]:
     many = "more than one hospital" if silos == 1 else f"more than {silos} hospitals"
     return [
-        "Secure aggregation was off: whoever runs the aggregator could read each hospital's noised model change on its own. "
-        "The promise covers that, since the noise was added before.",
+        OFF_PRIVATE,
         "That a hospital takes part, when it answers, and whether and why it refused or failed.",
         "Anything from the hospital's own staff, or from whoever controls its computers.",
         f"Patients who are at {many} of this study, or whom a hospital keeps under several codes: their epsilon adds up.",

@@ -13,7 +13,7 @@ def demo(
         "demo-out"
     ),
     json_output: Annotated[bool, typer.Option("--json", help="Print report.json as one line, last.")] = False,
-    threads: Annotated[int, typer.Option("--threads", min=0, help="CPU threads; 0: one per core, at most 8.")] = 0,
+    threads: Annotated[int, typer.Option("--threads", min=0, help="CPU threads; 0 chooses.")] = 0,
 ) -> None:
     """Four phantom hospitals, real DICOM, one federation, one report: about two minutes on two cores."""
     import json

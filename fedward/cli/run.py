@@ -25,7 +25,7 @@ def run(
         typer.Option("--tracking-uri", envvar="MLFLOW_TRACKING_URI", help="MLflow to log to.", show_default="sqlite in --out"),
     ] = "",
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 ...")] = "auto",
-    threads: Annotated[int, typer.Option("--threads", min=0, help="CPU threads; 0: one per core, at most 8.")] = 0,
+    threads: Annotated[int, typer.Option("--threads", min=0, help="CPU threads; 0: one per core, at most 8 (private: 1).")] = 0,
     policy: Annotated[
         Path | None,
         typer.Option(

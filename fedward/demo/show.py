@@ -17,13 +17,9 @@ from privacy.guarantee import guarantee_of
 from protocol.errors import InputError
 from protocol.plan import Plan, load_plan
 
-# One patient's gradient of so small a network is too little work to share: with two threads on two busy cores a round took
-# five times as long as with one, for waiting.
-_THREADS = 1
-
 
 def run_demo(out: Path, *, threads: int = 0) -> Result:
-    """Everything a federation does, in `out`; `threads` 0 is one. Raises InputError if a demo is already there."""
+    """Everything a federation does, in `out`. Raises InputError if a demo is already there."""
     if out.exists() and any(out.iterdir()):
         raise InputError(f"{out} is not empty. Delete it, or choose another folder with --out.")
     out.mkdir(parents=True, exist_ok=True)
@@ -33,7 +29,7 @@ def run_demo(out: Path, *, threads: int = 0) -> Result:
     Console(stderr=True, emoji=False).print(_promise(plan), soft_wrap=True, markup=False, highlight=False)
     stores = _make_cohorts(out)
     with JobProgress() as progress:
-        result = run_federation(plan, stores, Settings(out, threads=threads or _THREADS), progress)
+        result = run_federation(plan, stores, Settings(out, threads=threads), progress)
     print_result(result)
     return result
 

@@ -46,6 +46,12 @@ class Federation(Part):
         default="samples",
         description="a silo weighs by its training images, equally, or by those outside the first class",
     )
+    weight_bound: int = Field(
+        default=10_000,
+        ge=1,
+        le=1_000_000,
+        description="secure aggregation with weights: public bound on one hospital's number of images; above it counts as it",
+    )
     aggregation: Aggregation = Field(
         default_factory=lambda: Mean(name="mean"),
         description="how updates become one: mean, or one that withstands poisoned silos but must see single updates",

@@ -9,13 +9,29 @@ from pydantic import Field, model_validator
 from protocol.plan.part import Part
 
 
-class NoPrivacy(Part):
+class _Aggregated(Part):
+    secure_aggregation: bool = Field(
+        default=False,
+        description="true: the aggregator learns the sum of the updates and no single one; needs 3 to 50 hospitals. It is no "
+        "differential privacy",
+    )
+    update_bound: float = Field(
+        default=64.0,
+        gt=0.0,
+        le=1e6,
+        description="secure aggregation: largest absolute value of one coordinate of an update; beyond it is cut. A smaller "
+        "one gives a finer grid",
+    )
+    width_bits: Literal[16, 32, 64] = Field(default=32, description="secure aggregation: bits of each value that is sent")
+
+
+class NoPrivacy(_Aggregated):
     """No differential privacy: epsilon is infinite, every report says so, and a hospital must allow it in its own file."""
 
-    mechanism: Literal["none"] = Field(description="none: epsilon is infinite; the aggregator can read each update")
+    mechanism: Literal["none"] = Field(description="none: epsilon is infinite; the finished model may reveal any patient")
 
 
-class LocalPrivacy(Part):
+class LocalPrivacy(_Aggregated):
     """Patient-level DP-SGD (Abadi et al. 2016) with the whole noise added inside each hospital.
 
     It holds against everyone outside the hospital, the aggregator and all other hospitals together included.

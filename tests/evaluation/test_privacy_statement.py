@@ -9,12 +9,15 @@ import pytest
 
 from evaluation.report.privacy import LEAVES, privacy_entry
 from evaluation.report.privacy_local import PRIVATE_LEAVES
+from evaluation.report.privacy_secure import SECURE_LEAVES
 from protocol.errors import EvaluationError
 from protocol.messages import (
     Address,
+    Advertised,
     ClassScores,
     Description,
     Done,
+    MaskedUpdate,
     NoisyHistograms,
     PrivateDescription,
     PrivateScores,
@@ -22,13 +25,20 @@ from protocol.messages import (
     Receipt,
     Refusal,
     Release,
+    Revealed,
     Scores,
+    Shared,
     Update,
+    Vouched,
 )
+from protocol.secure_aggregation import Advertisement, EncryptedShares, Share, Unmasking, Vouch, Where
 from tests.evaluation.made_up_runs import GUARANTEE
 
 OPEN = (Description, Update, Scores, Done, Refusal)
 PRIVATE = (PrivateDescription, PrivateUpdate, PrivateScores, Refusal)  # Done answers what a private plan cannot ask for
+
+SECURE = (Advertised, Shared, MaskedUpdate, Vouched, Revealed)
+INSIDE = (Advertisement, EncryptedShares, Vouch, Unmasking, Share, Where)
 
 NAMED_AS = {
     "n_patients": "counts of its patients",
@@ -78,11 +88,40 @@ NAMED_AS_PRIVATE = {
     "positive": "histograms of its patients' scores by class",
     "negative": "histograms of its patients' scores by class",
 } | {name: NAMED_AS[name] for name in ("error", "reason", "job", "plan_digest", "round", "attempt", "delta")}
-PARTS = {"address", "classes", "receipt"}  # structs of their own, whose fields are listed
+NAMED_AS_SECURE = {
+    "where": "the attempt it belongs to",
+    "manifest": "the digest of the manifest",
+    "silo": "its name",
+    "mask_key": "public keys for masks",
+    "share_key": "for sealing shares",
+    "seed_digest": "digest of its own mask's seed",
+    "signature": "its signature",
+    "sender": "named with sender",
+    "receiver": "and receiver",
+    "sealed": "sealed for one other hospital",
+    "sharers": "a digest of those who shared",
+    "survivors": "whose masked updates are in a sum",
+    "seeds": "the seeds of those in it",
+    "keys": "the mask keys of those who dropped out",
+    "value": "the shares that open that sum",
+    "masked": "",  # the model change itself
+    "job": "the attempt it belongs to",
+    "round": "the attempt it belongs to",
+    "attempt": "the attempt it belongs to",
+}
+PARTS = {
+    "address",
+    "classes",
+    "receipt",
+    "advertisement",
+    "boxes",
+    "vouch",
+    "unmasking",
+}  # structs of their own, whose fields are listed
 
 
 def test_a_release_is_of_a_private_plan_or_of_another():
-    assert set(OPEN) | set(PRIVATE) == set(get_args(Release))
+    assert set(OPEN) | set(PRIVATE) | set(SECURE) == set(get_args(Release))
 
 
 @pytest.mark.parametrize(
@@ -90,6 +129,7 @@ def test_a_release_is_of_a_private_plan_or_of_another():
     [
         (OPEN, (Address, ClassScores), NAMED_AS, LEAVES, {"mechanism": "none", "secure_aggregation": False}),
         (PRIVATE, (Address, Receipt, NoisyHistograms), NAMED_AS_PRIVATE, PRIVATE_LEAVES, GUARANTEE),
+        (SECURE, INSIDE, NAMED_AS_SECURE, SECURE_LEAVES, GUARANTEE | {"secure_aggregation": True}),
     ],
 )
 def test_every_field_that_can_leave_a_hospital_is_named(
@@ -127,6 +167,16 @@ def test_secure_aggregation_is_never_called_differential_privacy():
             assert not re.search(r"secure aggregation (makes|gives|is|provides)", one, flags=re.IGNORECASE)
 
 
+def test_with_secure_aggregation_the_page_no_longer_says_that_updates_could_be_read_alone():
+    for settings in (GUARANTEE, {"mechanism": "none"}):
+        entry = privacy_entry(settings | {"secure_aggregation": True})
+        assert entry["secure_aggregation"] is True
+        assert "Secure aggregation was off" not in " ".join(entry["does_not_protect"])
+        assert "no single one" in " ".join(entry["protects"])
+        assert "does not" not in entry["statement"]
+        assert entry["statement"] == privacy_entry(settings)["statement"]
+
+
 def test_an_epsilon_above_eight_is_said_loudly():
     parts = {"train": 12.0, "validation": 1.0, "test": 0.3}
     entry = privacy_entry(GUARANTEE | {"epsilon": 12.0, "epsilon_by_part": parts})
@@ -145,7 +195,7 @@ def test_an_epsilon_above_eight_is_said_loudly():
         {"batch_patients": None},
         {"sampling_rate": 1.2},
         {"epsilon_by_part": {"train": 8.0}},
-        {"secure_aggregation": True},
+        {"secure_aggregation": "yes"},
         {"mechanism": "distributed"},
     ],
 )

@@ -217,7 +217,7 @@ def test_privacy_is_printed_as_infinite():
         {"generated_at": "yesterday"},
         {"plan_digest": "sha256:" + "00" * 32},
         {"privacy": {"mechanism": "local", "secure_aggregation": False}},
-        {"privacy": {"mechanism": "none", "secure_aggregation": True}},
+        {"privacy": {"mechanism": "none", "secure_aggregation": None}},
         {"privacy": {}},
         {"model": {"digest": float("nan")}},
         {"software": {"fedward": object()}},

@@ -167,25 +167,6 @@ def test_a_run_killed_from_outside_resumes_to_the_same_model(site: Path, tmp_pat
     assert digests[0] == digests[1]
 
 
-@pytest.mark.slow
-def test_the_demo_shows_a_whole_federation(tmp_path: Path) -> None:
-    out = tmp_path / "demo"
-    done = fedward("demo", "--out", out, "--json")
-    assert done.returncode == 0, done.stderr
-    report = json.loads(done.stdout.splitlines()[-1])
-    assert len(report["sites"]) == 4
-    assert report["performance"]["global"]["auroc"]["value"] > 0.7
-    estimates = [site["auroc"]["value"] - site["alone"]["value"] for site in report["sites"]]
-    assert sum(difference > 0 for difference in estimates) >= 2
-    assert "mlflow" in done.stderr
-    page = (out / "report.html").read_text()
-    assert "northgate" in page
-    assert "http://" not in page.replace("http://www.w3.org", "")
-    again = fedward("demo", "--out", out)
-    assert again.returncode == 2
-    assert "not empty" in again.stderr
-
-
 def test_one_cohort_under_two_names_and_a_device_that_is_not_there_are_refused(site: Path, tmp_path: Path) -> None:
     north = site / "north"
     twice = fedward("run", site / "plan.yaml", f"--silo=a={north}", f"--silo=b={north}", "--out", tmp_path / "o")

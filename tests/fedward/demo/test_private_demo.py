@@ -12,7 +12,6 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from fedward.demo import show
-from fedward.federation import Result
 from privacy.guarantee import guarantee_of
 from protocol.network import build_network, logits
 from protocol.plan import Plan, load_plan
@@ -20,6 +19,7 @@ from protocol.vectors import load_tensors
 from silo_node.cohort import CohortStore
 from silo_node.policy import Policy
 from silo_node.training.cohort import load_cohort
+from tests.fedward.test_cli import fedward
 
 
 @pytest.fixture(scope="module")
@@ -45,27 +45,36 @@ def test_what_is_promised_is_said_before_anything_happens(plan: Plan) -> None:
 
 
 @pytest.mark.slow
-def test_the_demo_learns_under_its_promise(plan: Plan, tmp_path: Path) -> None:
-    """The real demo, once: its noise is never seeded, so the bound is far below what runs usually reach."""
+def test_the_demo_shows_a_whole_federation_that_learns_under_its_promise(plan: Plan, tmp_path: Path) -> None:
+    """The real command, once: its noise is never seeded, so the bound is far below what runs usually reach."""
     out = tmp_path / "demo"
-    result = show.run_demo(out, threads=1)
-    privacy, sites = result.report["privacy"], result.report["sites"]
+    done = fedward("demo", "--out", out, "--json")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout.splitlines()[-1])
+    privacy, sites = report["privacy"], report["sites"]
     assert privacy["epsilon"] == pytest.approx(guarantee_of(plan).epsilon)
     assert privacy["epsilon"] <= 8.0
     assert len(sites) == 4
-    released = result.report["performance"]["global"]["auroc"]
+    released = report["performance"]["global"]["auroc"]
     assert released["value"] >= 0.8
     assert released["lo"] < released["value"] < released["hi"]
-    exact = _exact_auroc(result, plan, out)
+    exact = _exact_auroc(plan, out)
     assert exact >= 0.8
     assert released["value"] == pytest.approx(exact, abs=0.1)  # noised counts, one image a patient, sixteen bins
     assert all(list((out / "stores").glob(f"{site['id']}*ledger*")) for site in sites)
+    page = (out / "report.html").read_text()
+    assert "northgate" in page
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    assert "mlflow" in done.stderr
+    again = fedward("demo", "--out", out)
+    assert again.returncode == 2
+    assert "not empty" in again.stderr
 
 
-def _exact_auroc(result: Result, plan: Plan, out: Path) -> float:
+def _exact_auroc(plan: Plan, out: Path) -> float:
     """What no hospital would tell: the AUROC over all test images, without noise."""
     network = build_network(plan)
-    network.load_state_dict({name: torch.as_tensor(value) for name, value in load_tensors(result.model).items()})
+    network.load_state_dict({name: torch.as_tensor(value) for name, value in load_tensors(out / "model.safetensors").items()})
     network.eval()
     labels, scores = [], []
     for path in sorted((out / "stores").iterdir()):

@@ -1,0 +1,106 @@
+"""The five phases over a transport, from the first key to the opened sum; the state machine checks what silos send."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import numpy as np
+
+from aggregator.events import Observer, SiloAnswered
+from aggregator.replies import ask_each
+from privacy.secure_aggregation import server
+from privacy.secure_aggregation.masking import Unsigned, dtype_of
+from privacy.secure_aggregation.server_state import ServerState
+from privacy.secure_aggregation.unmasking import open_sum
+from protocol.errors import AggregationError, UpdateError
+from protocol.messages import (
+    Address,
+    Advertise,
+    Advertised,
+    AskVouch,
+    MaskedUpdate,
+    Receipt,
+    Release,
+    Request,
+    Reveal,
+    Revealed,
+    Shared,
+    ShareSecrets,
+    TrainMasked,
+    Vouched,
+)
+from protocol.plan import Plan
+from protocol.secure_aggregation import Manifest, Where
+from protocol.transport.base import Transport
+
+R = TypeVar("R", bound=Release)
+
+
+@dataclass
+class Phases:
+    """One attempt. `failures` says of every silo that fell out, in which phase and why."""
+
+    transport: Transport
+    plan: Plan
+    address: Address
+    observe: Observer
+    failures: dict[str, str] = field(default_factory=dict)
+    receipts: dict[str, Receipt] = field(default_factory=dict)
+
+    def collect(self, manifest: Manifest, silos: tuple[str, ...], model: memoryview) -> tuple[ServerState, Unsigned]:
+        """Keys, shares, masked vectors: the state with its survivors, and the masked sum. Raises AggregationError."""
+        state = server.begin(manifest, Where(self.address.job, self.address.round, self.address.attempt))
+        ads = self._gather("keys", dict.fromkeys(silos, Advertise(self.address, manifest)), Advertised)
+        state, shown, refused = server.gather_advertisements(state, {silo: one.advertisement for silo, one in ads.items()})
+        self._refuse("keys", refused)
+        shared = self._gather("shares", dict.fromkeys(state.silos, ShareSecrets(self.address, shown)), Shared)
+        state, refused = server.gather_shares(state, {silo: one.boxes for silo, one in shared.items()})
+        self._refuse("shares", refused)
+        total = server.new_total(manifest)
+        deadline = self.plan.federation.round_deadline_s
+        requests = {
+            silo: TrainMasked(self.address, deadline, model, server.incoming(state, silo))
+            for silo in state.silos
+            if silo in shared
+        }
+
+        def add(silo: str, update: MaskedUpdate) -> None:
+            nonlocal state
+            try:
+                state = server.add(state, total, silo, np.frombuffer(update.masked, dtype=dtype_of(manifest.width_bits)))
+            except (AggregationError, ValueError) as error:
+                raise UpdateError(str(error)) from error
+            if update.receipt is not None:
+                self.receipts[silo] = update.receipt
+            self.observe(SiloAnswered(f"round {self.address.round}", silo, None))
+
+        self._ask("training", requests, MaskedUpdate, add)
+        state, _ = server.close(state)
+        return state, total
+
+    def open(self, state: ServerState, total: Unsigned) -> np.ndarray[Any, np.dtype[Any]]:
+        """Vouches and shares of the survivors: the exact sum as signed integers, a view on `total`. Raises AggregationError."""
+        survivors = state.uploaded
+        vouched = self._gather("vouches", dict.fromkeys(survivors, AskVouch(self.address, survivors)), Vouched)
+        state, vouches, refused = server.gather_vouches(state, {silo: one.vouch for silo, one in vouched.items()})
+        self._refuse("vouches", refused)
+        revealed = self._gather("unmasking", dict.fromkeys(survivors, Reveal(self.address, vouches)), Revealed)
+        state, refused = server.gather_unmaskings(state, {silo: one.unmasking for silo, one in revealed.items()})
+        self._refuse("unmasking", refused)
+        return open_sum(state, total)
+
+    def _gather(self, phase: str, requests: Mapping[str, Request], kind: type[R]) -> dict[str, R]:
+        replies: dict[str, R] = {}
+        self._ask(phase, requests, kind, replies.__setitem__)
+        return replies
+
+    def _ask(self, phase: str, requests: Mapping[str, Request], kind: type[R], accept: Callable[[str, R], None]) -> None:
+        deadline = self.plan.federation.round_deadline_s
+        self._refuse(phase, ask_each(self.transport, requests, self.address, deadline, kind, accept))
+
+    def _refuse(self, phase: str, reasons: Mapping[str, str]) -> None:
+        for silo, reason in reasons.items():
+            self.failures[silo] = f"{phase}: {reason}"
+            self.observe(SiloAnswered(f"round {self.address.round}", silo, self.failures[silo]))

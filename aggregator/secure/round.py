@@ -1,0 +1,102 @@
+"""One secure round: the aggregator learns the sum of the survivors' updates, and from it the weighted mean."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from aggregator.events import Observer
+from aggregator.records import RoundRecord
+from aggregator.replies import named
+from aggregator.robust import length
+from aggregator.rounds import RoundResult
+from aggregator.secure.pending import Pending
+from aggregator.secure.phases import Phases
+from aggregator.strategies import State, Strategy
+from privacy.secure_aggregation.payload import mean_of, payload_size
+from privacy.secure_aggregation.sizing import sizing
+from protocol.errors import AggregationError, QuorumError
+from protocol.messages import Address
+from protocol.plan import Plan
+from protocol.secure_aggregation import SCHEMA, Manifest, Member
+from protocol.transport.base import Transport
+from protocol.vectors import Vector, to_wire, vector_digest
+
+
+def make_manifest(plan: Plan, job: str, members: Sequence[Member], size: int) -> Manifest:
+    """What every silo is shown first, and holds against its own plan and pinned keys."""
+    wanted = sizing(plan, len(members))
+    return Manifest(
+        schema=SCHEMA,
+        job=job,
+        plan_digest=plan.digest,
+        roster=tuple(members),
+        threshold=wanted.threshold,
+        min_survivors=wanted.min_survivors,
+        colluders=wanted.colluders,
+        size=payload_size(plan, size),
+        width_bits=wanted.width_bits,
+        parameters=wanted.parameters(),
+    )
+
+
+def run_secure_round(
+    transport: Transport,
+    plan: Plan,
+    address: Address,
+    configured: tuple[str, ...],
+    model: Vector,
+    state: State,
+    strategy: Strategy,
+    observe: Observer,
+    members: Sequence[Member],
+    pending: Pending,
+) -> RoundResult:
+    """Run the round `address` names, or open its sum if that is where it stopped.
+
+    Raises QuorumError, naming each silo's reason, if too few silos stay; then nothing was revealed.
+    """
+    started_at, start = time.time(), time.monotonic()
+    phases = Phases(transport, plan, address, observe)
+    try:
+        if (kept := pending.of_round(address.round)) is not None:
+            server, total, known = kept
+            phases.failures.update(known.failures)
+            phases.receipts.update(known.receipts)
+        else:
+            manifest = make_manifest(plan, address.job, members, model.size)
+            server, total = phases.collect(manifest, configured, to_wire(model))
+            pending.keep(server, total, phases.receipts, phases.failures, started_at)
+        opened: np.ndarray[Any, np.dtype[Any]] = phases.open(server, total)
+    except AggregationError as error:
+        pending.drop()
+        raise QuorumError(
+            f"round {address.round}: {error} Nothing was aggregated and no single update was revealed. Mend the cause and run "
+            f"again with --resume.\n{named(phases.failures)}"
+        ) from error
+    survivors = server.uploaded
+    update, weights = mean_of(plan, opened, survivors, len(members))
+    with np.errstate(over="ignore", invalid="ignore"):  # whoever commits the result judges it
+        new_model, new_state = strategy(model, update, state)
+    record = RoundRecord(
+        round=address.round,
+        attempt=address.attempt,
+        started_at=started_at,
+        seconds=time.monotonic() - start,
+        configured=configured,
+        trained=survivors,
+        aggregated=survivors,
+        failures=phases.failures,
+        weights=weights,
+        losses={},
+        proximals={},
+        steps={},
+        silo_seconds={},
+        update_norm=length(update),
+        model_digest=vector_digest(new_model),
+        receipts=phases.receipts,
+    )
+    return RoundResult(new_model, new_state, record)

@@ -1,0 +1,30 @@
+"""What secure aggregation adds to a run's privacy and what not, in plain words. It is never called differential privacy."""
+
+from __future__ import annotations
+
+# Every field of the messages of secure aggregation but the masked update itself; a test holds the two together.
+SECURE_LEAVES = (
+    "keys made for one attempt at one round: public keys for masks and for sealing shares, and a digest of its own mask's seed",
+    "shares of its secrets, each sealed for one other hospital, named with sender and receiver",
+    "its signed word on whose masked updates are in a sum, and a digest of those who shared",
+    "the shares that open that sum: of the seeds of those in it and of the mask keys of those who dropped out, by name",
+    "with each of these the digest of the manifest, the attempt it belongs to, its name and its signature",
+)
+
+OFF_OPEN = (
+    "Secure aggregation was off: whoever runs the aggregator could read each hospital's model change on its own, and "
+    "from such changes training images can in part be reconstructed."
+)
+OFF_PRIVATE = (
+    "Secure aggregation was off: whoever runs the aggregator could read each hospital's noised model change on its own. "
+    "The promise covers that, since the noise was added before."
+)
+ON = (
+    "Secure aggregation was on: whoever runs the aggregator learned the sum of the hospitals' model changes, no single one, "
+    "as long as at most a third of the hospitals side with it."
+)
+LIMITS = (
+    "Secure aggregation hides who contributed what, not what the sum reveals: two hospitals that work together with the "
+    "aggregator in a study of three read the third. It cannot see whether a hospital trained honestly.",
+    "What hiding the updates made each hospital send in each round: " + "; ".join(SECURE_LEAVES) + ".",
+)

@@ -1,0 +1,54 @@
+"""What a silo puts into the masked vector and what the aggregator reads from the sum: a weighted mean without single weights.
+
+`uniform`: the update. `samples` and `positives`: the update times n / weight_bound, and n itself as one more value, so that sum
+of products and sum of weights come out together and no hospital's n alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from privacy.secure_aggregation.fixed_point import dequantise, quantise
+from privacy.secure_aggregation.masking import Unsigned
+from privacy.secure_aggregation.sizing import Sizing, sizing
+from protocol.errors import AggregationError
+from protocol.plan import Plan
+
+Vector = npt.NDArray[np.float32]
+
+
+def payload_size(plan: Plan, size: int) -> int:
+    """Number of values that are masked for an update of `size` values."""
+    return size + (plan.federation.weighting != "uniform")
+
+
+def payload(plan: Plan, wanted: Sizing, update: Vector, weight: int) -> Unsigned:
+    """The integers of one silo's update, shape (payload_size,). `weight` is its number of images; unused if uniform."""
+    if plan.federation.weighting == "uniform":
+        return quantise(update, wanted.scale_bits, wanted.bound, wanted.width_bits)
+    counted = min(weight, plan.federation.weight_bound)
+    scaled = update * np.float32(counted / plan.federation.weight_bound)
+    integers = quantise(np.append(scaled, np.float32(0.0)), wanted.scale_bits, wanted.bound, wanted.width_bits)
+    integers[-1] = counted
+    return integers
+
+
+def mean_of(
+    plan: Plan, opened: npt.NDArray[np.signedinteger[Any]], survivors: Sequence[str], n_silos: int
+) -> tuple[Vector, dict[str, float]]:
+    """The mean update of the survivors, and their weights as far as the aggregator knows them (none if they were masked).
+
+    Raises AggregationError if all weights were zero.
+    """
+    wanted = sizing(plan, n_silos)
+    if plan.federation.weighting == "uniform":
+        return dequantise(opened, wanted.scale_bits, len(survivors)), dict.fromkeys(survivors, 1.0)
+    total = int(opened[-1])
+    if total <= 0:
+        raise AggregationError("all weights are zero: no silo has an image that federation.weighting counts.")
+    mean = dequantise(opened[:-1], wanted.scale_bits, 1).astype(np.float64) * (plan.federation.weight_bound / total)
+    return mean.astype(np.float32), {}

@@ -1,0 +1,71 @@
+"""What a silo answers in a secure aggregation: its update leaves only masked, so that nobody reads it alone."""
+
+from __future__ import annotations
+
+from privacy.secure_aggregation.payload import payload
+from privacy.secure_aggregation.sizing import sizing
+from protocol.errors import SiloError
+from protocol.messages import (
+    Address,
+    Advertise,
+    Advertised,
+    AskVouch,
+    MaskedUpdate,
+    Release,
+    Request,
+    Reveal,
+    Revealed,
+    Shared,
+    ShareSecrets,
+    Train,
+    TrainMasked,
+    Vouched,
+)
+from protocol.secure_aggregation import Where
+from protocol.vectors import from_wire
+from silo_node import answers, private_answers
+from silo_node.gate import UNSIGNED
+from silo_node.job import Job, OpenJob, PrivateJob
+from silo_node.secure import SecurePart, as_wire
+
+SECURE = (Advertise, ShareSecrets, TrainMasked, AskVouch, Reveal)
+
+
+def answer(job: Job, request: Request, start: float) -> Release:
+    """One phase of one attempt. Raises AggregationError, and what training raises."""
+    if job.secure is None:
+        raise SiloError("this plan has no secure aggregation; its updates are asked for by Train.")
+    address, where = request.address, _where(request.address)
+    if isinstance(request, Advertise):
+        return Advertised(address, job.secure.advertise(request.manifest, where))
+    if isinstance(request, ShareSecrets):
+        return Shared(address, job.secure.share(where, request.advertisements))
+    if isinstance(request, TrainMasked):
+        return _train(job, job.secure, request, start)
+    if isinstance(request, AskVouch):
+        return Vouched(address, job.secure.vouch(where, request.survivors))
+    if isinstance(request, Reveal):
+        return Revealed(address, job.secure.unmask(where, request.vouches))
+    raise SiloError("under secure aggregation updates leave masked only.")
+
+
+def _train(job: Job, secure: SecurePart, request: TrainMasked, start: float) -> MaskedUpdate:
+    where = _where(request.address)
+    manifest = secure.manifest(where)
+    plain = Train(request.address, request.deadline_s, request.model)
+    if isinstance(job, PrivateJob):
+        # What is masked is private by itself, so the same update may be part of another sum.
+        delta, weight, receipt = from_wire(private_answers.train(job, plain, start).delta), 0, UNSIGNED
+    elif isinstance(job, OpenJob):
+        secure.refuse_if_opened(where)
+        update = answers.train(job, plain, start)
+        counts = {"samples": update.n_train, "positives": update.n_positives}
+        delta, weight, receipt = from_wire(update.delta), counts.get(job.plan.federation.weighting, 0), None
+    else:
+        raise SiloError("this job is neither open nor private.")
+    vector = payload(job.plan, sizing(job.plan, len(manifest.roster)), delta, weight)
+    return MaskedUpdate(request.address, as_wire(secure.mask(where, request.boxes, vector)), receipt)
+
+
+def _where(address: Address) -> Where:
+    return Where(address.job, address.round, address.attempt)
