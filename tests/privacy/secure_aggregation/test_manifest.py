@@ -62,6 +62,20 @@ def test_a_threshold_that_the_aggregator_chose_is_refused(threshold: int) -> Non
         client.advertise(manifest, ME, identity(ME), Where("job", 1, 0))
 
 
+@pytest.mark.parametrize("n", [7, 10, 50])
+def test_a_threshold_below_two_thirds_is_refused_even_if_nobody_colludes(n: int) -> None:
+    check_sound(manifest_of(n, colluders=0))
+    with pytest.raises(AggregationError, match="threshold"):
+        check_sound(manifest_of(n, colluders=0, threshold=least_threshold(n) - 1))
+
+
+def test_a_roster_that_pins_another_key_for_this_silo_is_refused() -> None:
+    manifest = manifest_of(4)
+    for me, key in ((ME, identity("stranger").public_key), ("silo-99", identity("silo-99").public_key)):
+        with pytest.raises(AggregationError, match="with this silo's key"):
+            check_manifest(manifest, manifest.roster, me, key, Rules("job", "sha256:plan", 40, 32))
+
+
 ROSTER = manifest_of(4).roster
 STRANGER = Member("silo-03", identity("stranger").public_key)
 UNSOUND: dict[str, dict[str, Any]] = {

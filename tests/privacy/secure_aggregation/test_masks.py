@@ -97,6 +97,15 @@ def test_any_t_shares_give_the_secret(secret: bytes, n: int, data: st.DataObject
     assert shamir.combine({point: shares[point] for point in chosen}) == secret
 
 
+@pytest.mark.parametrize("t", [2, 3, 7, 34])
+def test_one_share_less_does_not_give_the_secret_and_sharing_again_gives_other_shares(t: int) -> None:
+    shares, again = (shamir.split(SEED, t, range(1, 51)) for _ in range(2))
+    assert not set(shares.values()) & set(again.values())
+    for missing in range(1, t + 1):  # of a polynomial of lower degree any t - 1 shares would do
+        with pytest.raises(AggregationError):  # what comes out is anywhere in the field, so with a chance of 2^-265 32 bytes
+            shamir.combine({point: shares[point] for point in range(1, t + 1) if point != missing})
+
+
 def test_fewer_shares_fit_every_secret() -> None:
     shares = shamir.split(b"s" * 32, 3, [1, 2, 3])
     # t - 1 shares and any other secret at 0 lie on one polynomial: interpolate it and look.
