@@ -31,7 +31,7 @@ def rehearse(plan: Plan, path: Path) -> Rehearsal:
     from privacy.network_scan import refuse_memory, refuse_unlearned
     from protocol.network import build_network, check_network, n_parameters
     from protocol.parts import personal_names, shared_layout
-    from silo_node.training.transforms import Pipeline
+    from silo_node.training.transforms import Pipeline, fixed_shape
 
     n_classes = len(plan.task.classes)
     try:
@@ -47,6 +47,7 @@ def rehearse(plan: Plan, path: Path) -> Rehearsal:
         personal = personal_names(network, plan.federation.personal, n_classes)
         layout = shared_layout(network, personal)
         if plan.privacy.mechanism != "none":
+            fixed_shape(plan)
             refuse_memory(network, tuple(image.shape))
             refuse_unlearned(network, layout)
     except NetworkError as error:

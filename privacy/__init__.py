@@ -1,1 +1,1 @@
-"""Floor 2a: clipping, noise, accounting, the ledger and secure aggregation. Empty until those are built."""
+"""Floor 2a: randomness, clipping, noise, accounting, the ledger, audits and secure aggregation."""

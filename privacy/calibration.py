@@ -7,19 +7,27 @@ from collections.abc import Callable
 from functools import lru_cache
 
 from privacy.accounting import COARSE, FINE, epsilon
+from privacy.event_json import Event
 from privacy.events import training_event
 from protocol.errors import PrivacyError
 
 
 @lru_cache(maxsize=256)
-def calibrate(target: float, delta: float, sampling_rate: float, steps: int, silos_per_patient: int = 1) -> float:
+def calibrate(
+    target: float,
+    delta: float,
+    sampling_rate: float,
+    steps: int,
+    silos_per_patient: int = 1,
+    beside: tuple[Event, ...] = (),
+) -> float:
     """Smallest noise multiplier of four significant digits with which `steps` steps cost at most epsilon `target` at `delta`.
 
-    Raises PrivacyError if no noise up to 10 000 times the clipping norm is enough.
+    `beside` is what the same patient pays besides. Raises PrivacyError if no noise up to 10 000 clipping norms is enough.
     """
 
     def cost(sigma: float, interval: float) -> float:
-        return epsilon([training_event(sigma, sampling_rate, steps, silos_per_patient)], delta, interval)
+        return epsilon([training_event(sigma, sampling_rate, steps, silos_per_patient), *beside], delta, interval)
 
     if not target > 0 or cost(_sigma(_LAST), FINE) > target:
         raise PrivacyError(f"no noise gives epsilon {target:g} at delta {delta:g} with {steps} steps; raise one or do fewer.")

@@ -89,13 +89,15 @@ def guarantee_of(plan: Plan) -> Guarantee:
     events = {
         part: metric_event(privacy.metrics_epsilon, count, silos) for part, count in score_releases(plan).items() if count
     }
+    # A patient at several hospitals may train at one and be tested at another: then the parts add up.
+    beside = tuple(events.values()) if silos > 1 else ()
     costs = {part: epsilon([event], privacy.delta) for part, event in events.items()}
-    sigma = privacy.noise_multiplier if privacy.noise_multiplier is not None else _least_noise(privacy, steps, costs)
+    sigma = privacy.noise_multiplier if privacy.noise_multiplier is not None else _least_noise(privacy, steps, costs, beside)
     events["train"] = training_event(sigma, privacy.rate, steps, silos)
     costs["train"] = epsilon([events["train"]], privacy.delta)
     return Guarantee(
         mechanism=privacy.mechanism,
-        epsilon=max(costs.values()),
+        epsilon=epsilon([events["train"], *beside], privacy.delta) if beside else max(costs.values()),
         delta=privacy.delta,
         noise_multiplier=sigma,
         sampling_rate=privacy.rate,
@@ -125,7 +127,7 @@ def score_releases(plan: Plan) -> dict[str, int]:
     }
 
 
-def _least_noise(privacy: LocalPrivacy, steps: int, costs: Mapping[str, float]) -> float:
+def _least_noise(privacy: LocalPrivacy, steps: int, costs: Mapping[str, float], beside: tuple[Event, ...]) -> float:
     target = privacy.epsilon or 0.0
     for part, cost in costs.items():
         if cost > target:
@@ -134,7 +136,7 @@ def _least_noise(privacy: LocalPrivacy, steps: int, costs: Mapping[str, float]) 
                 "Lower privacy.metrics_epsilon, or validate less often with evaluation.every."
             )
     try:
-        return calibrate(target, privacy.delta, privacy.rate, steps, privacy.max_silos_per_patient)
+        return calibrate(target, privacy.delta, privacy.rate, steps, privacy.max_silos_per_patient, beside)
     except PrivacyError as error:
         raise PlanError(f"privacy.epsilon: {error}") from error
 

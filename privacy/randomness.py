@@ -30,7 +30,22 @@ class SecureBits:
     """
 
     def __init__(self) -> None:
+        self._secret: bytes | None = None
         self._rekey()
+
+    @classmethod
+    def from_key(cls, key: bytes) -> SecureBits:
+        """The stream of a secret of 32 bytes that came from os.urandom and is used for one release only.
+
+        For going on after a crash: the release that was interrupted is drawn again and comes out the same. Whoever knows the
+        key can undo the noise, so it is kept inside the hospital and deleted when the release is made.
+        """
+        if len(key) != 32:
+            raise PrivacyError("a secret to draw from has 32 bytes; it is damaged. Start a new job.")
+        bits = cls.__new__(cls)
+        bits._secret, bits._owner = key, os.getpid()
+        bits._stream = Cipher(algorithms.AES(key), modes.CTR(bytes(16))).encryptor()
+        return bits
 
     def _rekey(self) -> None:
         self._owner = os.getpid()
@@ -45,6 +60,8 @@ class SecureBits:
     def fill(self, array: npt.NDArray[Any]) -> None:
         """Overwrite a contiguous array of unsigned integers with fresh uniform bits; spares the allocation."""
         if os.getpid() != self._owner:
+            if self._secret is not None:
+                raise PrivacyError("a process that was forked off may not draw from its parent's secret.")
             self._rekey()
         target = array.data.cast("B")
         for start in range(0, len(target), len(_ZEROS)):

@@ -5,6 +5,7 @@ Abadi et al., "Deep learning with differential privacy", CCS 2016, algorithm 1, 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from torch import nn
 from privacy.clipping import PatientSum
 from privacy.per_patient import Loss, patient_gradients
 from privacy.randomness import SecureBits, sample_patients
+
+_log = logging.getLogger(__name__)
 
 Batch = Callable[[int, SecureBits], tuple[torch.Tensor, torch.Tensor]]
 """Patient number -> that patient's images (n, C, ...) and labels (n, ...), n >= 1, on the network's device."""
@@ -39,13 +42,14 @@ class PrivateStep:
         patients: int,
         batch: Batch,
         precision: AbstractContextManager[object] | None = None,
+        bits: SecureBits | None = None,
     ) -> torch.Tensor:
         """(sum of the sampled patients' clipped gradients + noise) / batch_patients, shape (trainable values,), float32.
 
         Of `patients` patients those are asked for with `batch` that were sampled; if it is nobody, noise alone is returned.
-        `precision` is the context (autocast) in which gradients are computed.
+        `precision` is the context (autocast) in which gradients are computed. `bits` draws patients and noise.
         """
-        bits = SecureBits()
+        bits = bits or SecureBits()
         total = self.sum(network, loss, patients, batch, bits, precision)
         return total.noised(self.noise_multiplier, bits) / self.batch_patients
 
@@ -58,12 +62,20 @@ class PrivateStep:
         bits: SecureBits,
         precision: AbstractContextManager[object] | None = None,
     ) -> PatientSum:
-        """The sum without noise: it must not leave the hospital as it is."""
+        """The sum without noise: it must not leave the hospital as it is.
+
+        A patient on whom anything fails adds zero, like one whose gradient is not finite: a failure that showed would tell
+        that this patient was drawn.
+        """
         learned = [parameter for parameter in network.parameters() if parameter.requires_grad]
         total = PatientSum([parameter.shape for parameter in learned], self.clip_norm, learned[0].device)
         for patient in sample_patients(patients, self.sampling_rate, bits):
-            images, labels = batch(int(patient), bits)
-            with precision or nullcontext():
-                gradient = patient_gradients(network, loss, images, labels)
+            try:
+                images, labels = batch(int(patient), bits)
+                with precision or nullcontext():
+                    gradient = patient_gradients(network, loss, images, labels)
+            except Exception:  # no library can be trusted to fail on nobody
+                _log.debug("a patient's gradient failed and adds zero", exc_info=True)
+                continue
             total.add(gradient)
         return total

@@ -45,20 +45,15 @@ class Account:
         if not begun:  # of a study that has begun, each release is checked when it comes
             refuse_if_over(self._ledger, self._budget, job, {part: [event] for part, event in guarantee.events.items()})
 
-    def refuse_if_spent(self, job: str, charge: Charge) -> None:
-        """Before work is done for a release. Raises BudgetError if it would not fit, SiloError if it was made and forgotten."""
-        if self._ledger.charged(job, charge.release) is not None:
-            raise SiloError(
-                f"{charge.release} was released before and is no longer kept; a second sample would be a second charge, which "
-                "the plan does not foresee. Start a new job."
-            )
-        refuse_if_over(self._ledger, self._budget, job, {charge.part: [charge.event]})
+    def paid(self, job: str, charge: Charge) -> bool:
+        """Whether the ledger holds this charge."""
+        return self._ledger.charged(job, charge.release) is not None
 
-    def charge(self, plan: Plan, job: str, charge: Charge) -> Receipt:
-        """Charge, durably, then sign for it. Charging the same release again costs nothing. Raises BudgetError, LedgerError."""
+    def charge(self, plan: Plan, job: str, charge: Charge) -> None:
+        """Charge, durably. Raises BudgetError, LedgerError, and SiloError if it was charged before: pay once, draw once."""
         if not isinstance(plan.privacy, LocalPrivacy):
             raise LedgerError("a plan without privacy has nothing to charge.")
-        self._ledger.charge(
+        made = self._ledger.charge(
             study=plan.name,
             plan=plan.digest,
             job=job,
@@ -68,6 +63,11 @@ class Account:
             delta=plan.privacy.delta,
             budget=self._budget,
         )
+        if not made.fresh:
+            raise SiloError(f"{charge.release} was charged by another process of this silo; it alone answers.")
+
+    def receipt(self) -> Receipt:
+        """Signed for the ledger as it is now."""
         return self._receipts.issue(self._ledger.head)
 
     @property

@@ -1,8 +1,8 @@
 """The only way out of the hospital: a few typed releases, each checked before it becomes bytes; unknown means refused.
 
 Each release is checked against the request it answers, the plan, the hospital's policy and - under a private plan - the
-ledger: what it costs is charged, durably, before the bytes exist. No other module of silo_node makes bytes to send (a test
-reads the imports of all of them).
+ledger: what it costs is charged, durably, before anything of it is drawn. No other module of silo_node makes bytes to send (a
+test reads the imports of all of them).
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import msgspec
 import numpy as np
 
 from privacy.guarantee import Guarantee
-from protocol.errors import GateError
+from privacy.randomness import SecureBits
+from protocol.errors import GateError, SiloError
 from protocol.messages import (
     Address,
     Advertised,
@@ -39,6 +40,7 @@ from protocol.plan.privacy import LocalPrivacy
 from protocol.vectors import Layout, from_wire
 from silo_node.account import Account
 from silo_node.charges import Charge, round_charge, scores_charge
+from silo_node.outbox import Outbox
 from silo_node.policy import Policy
 
 UNSIGNED = Receipt(cohort="", entries=0, head="", public_key=b"", signature=b"")
@@ -66,6 +68,7 @@ _SPEAKABLE = frozenset(
         "WeightsError",
     }
 )
+_WITHHELD = "Withheld"  # not even the kind of error
 _SILENT = "the reason may say something of patients; under a private plan it stays in the silo's own log."
 
 
@@ -94,24 +97,41 @@ class Gate:
             self._account.admit(job, guarantee)
 
     def admit_cohort(self, n_patients: int) -> None:
-        """Raises PolicyError if the hospital does not allow a study on so few training patients."""
+        """Raises PolicyError if the hospital does not allow any study on so small a cohort."""
         self._policy.admit_cohort(n_patients)
 
-    def refuse_if_spent(self, job: str, charge: Charge) -> None:
-        """Before work is done for a private release: would it be let out? Raises BudgetError, LedgerError or SiloError."""
-        self._account.refuse_if_spent(job, charge)
+    def pay(self, passage: Passage, charge: Charge, outbox: Outbox, request: str) -> SecureBits:
+        """Charge for a release before anything of it is drawn; returns what it must be drawn from.
+
+        An attempt is paid for whatever comes of it. One that was interrupted goes on from the same secret. Raises BudgetError,
+        LedgerError, and SiloError if it was charged and its secret is gone: a second sample would be a second charge.
+        """
+        if charge.part != "train":
+            self._refuse_scores(noised=True)
+        key = outbox.key(charge.release, request)
+        paid = self._account.paid(passage.job, charge)
+        if key is None and paid:
+            raise SiloError(
+                f"{charge.release} was charged before and nothing of it is kept here; a second sample would be a second "
+                "charge, which the plan does not foresee. Start a new job."
+            )
+        if key is None:
+            key = outbox.new_key(charge.release, request)
+        if not paid:
+            self._account.charge(passage.plan, passage.job, charge)
+        return SecureBits.from_key(key)
 
     def refuse(self, refusal: Refusal, plan: Plan | None) -> bytes:
         """A refusal's bytes. Unless the plan is known and open, a reason that may hold counts is left out."""
         silent = plan is None or plan.privacy.mechanism != "none"
         if silent and refusal.error not in _SPEAKABLE:
-            refusal = msgspec.structs.replace(refusal, reason=_SILENT)
+            refusal = msgspec.structs.replace(refusal, error=_WITHHELD, reason=_SILENT)
         return encode(refusal)
 
     def release(self, message: Release, address: Address, passage: Passage) -> bytes:
-        """The bytes of `message` if it may leave in answer to `address`; what it costs is charged first.
+        """The bytes of `message` if it may leave in answer to `address`; what it costs must have been paid.
 
-        Raises GateError if it is not a release of this kind of plan, BudgetError or LedgerError if it cannot be charged.
+        Raises GateError if it is not a release of this kind of plan, or the ledger holds no charge for it.
         """
         allowed: tuple[type, ...] = _OPEN if passage.guarantee is None else _PRIVATE
         if passage.masked_size:
@@ -132,12 +152,12 @@ class Gate:
             if len(message.masked) * 8 != passage.masked_size * plan_width(passage.plan):
                 raise GateError("the masked update has another length than the plan's network; nothing left.")
             if passage.guarantee is not None:
-                message = msgspec.structs.replace(message, receipt=self._charge(message, passage))
+                message = msgspec.structs.replace(message, receipt=self._paid(message, passage))
         if isinstance(message, PrivateUpdate | PrivateScores):
-            message = msgspec.structs.replace(message, receipt=self._charge(message, passage))
+            message = msgspec.structs.replace(message, receipt=self._paid(message, passage))
         return encode(message)
 
-    def _charge(self, message: PrivateUpdate | MaskedUpdate | PrivateScores, passage: Passage) -> Receipt:
+    def _paid(self, message: PrivateUpdate | MaskedUpdate | PrivateScores, passage: Passage) -> Receipt:
         plan, guarantee = passage.plan, passage.guarantee
         if guarantee is None or not isinstance(plan.privacy, LocalPrivacy):
             raise GateError("a private release of a plan without privacy; nothing left.")
@@ -148,12 +168,17 @@ class Gate:
             expected = len(message.classes) / plan.privacy.metrics_epsilon
             if message.epsilon != plan.privacy.metrics_epsilon or not math.isclose(message.scale, expected):
                 raise GateError("the scores were not noised as the plan says; nothing left.")
-        return self._account.charge(plan, passage.job, charge)
+        if not self._account.paid(passage.job, charge):
+            raise GateError(f"{charge.release} was never charged; nothing left.")
+        return self._account.receipt()
+
+    def _refuse_scores(self, *, noised: bool) -> None:
+        order = ("none", "noised", "exact")
+        if order.index(self._policy.scores) < order.index("noised" if noised else "exact"):
+            raise GateError(f"this hospital's policy lets no such scores leave (scores: {self._policy.scores}); nothing left.")
 
     def _check_scores(self, scores: Scores | PrivateScores) -> None:
-        order = ("none", "noised", "exact")
-        if order.index(self._policy.scores) < order.index("noised" if isinstance(scores, PrivateScores) else "exact"):
-            raise GateError(f"this hospital's policy lets no such scores leave (scores: {self._policy.scores}); nothing left.")
+        self._refuse_scores(noised=isinstance(scores, PrivateScores))
         if isinstance(scores, Scores):
             numbers = [scores.loss, scores.accuracy]
             for one in scores.classes:

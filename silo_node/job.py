@@ -69,14 +69,15 @@ class Place:
 def open_job(name: str, plan: Plan, place: Place, gate: Gate) -> Job:
     """The job `name` of `plan` on `store`. Raises PolicyError, CohortError or NetworkError before anything is trained.
 
-    The policy is asked before any pixel is read.
+    The policy is asked before any pixel is read, and how many patients there are is asked of the whole cohort store: an answer
+    that depended on the plan's target or split could be asked about single patients.
     """
     privacy = plan.privacy
     guarantee = guarantee_of(plan) if isinstance(privacy, LocalPrivacy) else None
     gate.admit(plan, guarantee, name)
+    gate.admit_cohort(len({sample.patient for sample in place.store.samples}))
     state = JobState(place.root, name)
     cohort = load_cohort(place.store, plan, place.root / "cache")
-    gate.admit_cohort(cohort.n_training_patients)
     model = SiloModel(plan, cohort.input_shape, pick_device(place.device))
     size = payload_size(plan, model.layout.size) if privacy.secure_aggregation else 0
     passage = Passage(name, plan, guarantee, model.layout, size)

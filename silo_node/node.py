@@ -24,7 +24,7 @@ from protocol.messages import (
     TrainAlone,
     decode_request,
 )
-from protocol.plan import Plan, parse_plan
+from protocol.plan import Plan, parse_canonical
 from protocol.secure_aggregation import Member
 from silo_node import private_answers, secure_answers
 from silo_node.account import Account
@@ -36,6 +36,7 @@ from silo_node.policy import Policy
 from silo_node.state import JobState
 
 _log = logging.getLogger(__name__)
+_OPEN_JOBS = 4
 _NOWHERE = Address(job="", plan_digest="", round=0, attempt=0)
 
 
@@ -79,7 +80,7 @@ class SiloNode:
             request = decode_request(data)
             address = request.address
             if isinstance(request, Describe):
-                plan = parse_plan(_text(request.plan))
+                plan = parse_canonical(request.plan)
                 job = self._open(address, plan, request)
             else:
                 job = self._job(address)
@@ -125,8 +126,8 @@ class SiloNode:
 
     def _private(self, request: Request, job: PrivateJob) -> Release:
         if isinstance(request, Describe):
-            # A keyed digest: equal for the same store, and of no use to one who would guess the store's content.
-            token = digest_bytes(self._identity.sign(["fedward.cohort-token/1", job.cohort.store.digest]))
+            # The same for every version of the cohort: a token that changed would tell that a patient came or went.
+            token = digest_bytes(self._identity.sign(["fedward.cohort-token/1", self._store.path.name]))
             return private_answers.describe(job, request.address, token)
         if isinstance(request, Train):
             return private_answers.train(job, request, time.monotonic())
@@ -154,12 +155,7 @@ class SiloNode:
             raise SiloError("this job was described with another plan before; start a new job for a new plan.")
         if address.job not in self._jobs:
             place = Place(self.name, self._store, self._state, self._device, self._identity, self._peers)
+            while len(self._jobs) >= _OPEN_JOBS:
+                self._jobs.pop(next(iter(self._jobs)))  # the oldest; it is opened again if it is asked for
             self._jobs[address.job] = open_job(address.job, plan, place, self._gate)
         return self._jobs[address.job]
-
-
-def _text(data: bytes) -> str:
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise SiloError("the plan is not UTF-8 text.") from error

@@ -17,7 +17,8 @@ from msgspec import Struct
 
 from protocol.errors import SiloError
 
-_RELEASE = re.compile(r"^[a-z]+(/[a-z0-9]+){0,3}$")
+_RELEASE = re.compile(r"[a-z]+(/[a-z0-9]+){0,4}")
+_KEY_BYTES = 32
 
 
 class Kept(Struct, frozen=True, forbid_unknown_fields=True):
@@ -49,6 +50,18 @@ class Outbox:
             raise SiloError(f"{release} was already answered for another model; each is answered once.")
         return kept.content
 
+    def key(self, release: str, request: str) -> bytes | None:
+        """The secret from which `release` is being drawn; None if it was never begun here.
+
+        A release that was interrupted is drawn again from the same secret, so it comes out the same: it is one release, and it
+        was charged once. Raises SiloError if it was begun for another request.
+        """
+        return self.find(f"{release}/key", request)
+
+    def new_key(self, release: str, request: str) -> bytes:
+        """Begin `release`: a fresh secret from the operating system, on disk before anything is drawn from it."""
+        return self.keep(f"{release}/key", request, os.urandom(_KEY_BYTES))
+
     def keep(self, release: str, request: str, content: bytes) -> bytes:
         """Keep `content` for good: on disk, whole, before this returns. Returns what is kept: of two samples the first.
 
@@ -69,6 +82,8 @@ class Outbox:
             os.fsync(folder)
         finally:
             os.close(folder)
+        if not release.endswith("/key"):
+            self._path(f"{release}/key").unlink(missing_ok=True)  # nothing will be drawn from it again
         kept = self.find(release, request)
         if kept is None:
             raise SiloError(f"the {release} of this job could not be kept; nothing leaves that is not kept.")
@@ -79,6 +94,6 @@ class Outbox:
         self._path(release).unlink(missing_ok=True)
 
     def _path(self, release: str) -> Path:
-        if not _RELEASE.match(release):
+        if not _RELEASE.fullmatch(release):
             raise SiloError("that is not a release fedward makes.")
         return self._folder / f"{release.replace('/', '-')}.release"

@@ -5,6 +5,7 @@ No policy file means the defaults below, which allow no plan without differentia
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -38,18 +39,16 @@ class Policy(Part):
     max_delta: float = Field(
         default=1e-5, gt=0.0, lt=1.0, description="largest delta of a plan; max_epsilon_total is held at this delta too"
     )
-    min_patients: int = Field(default=10, ge=1, description="fewest training patients with which a plan may run")
+    min_patients: int = Field(default=10, ge=1, description="fewest patients in the cohort store with which any plan may run")
     scores: Literal["none", "noised", "exact"] = Field(
         default="exact",
         description="most that may leave of how a model scores: none, noised histograms, or - without privacy - exact figures",
     )
 
     def admit_cohort(self, n_patients: int) -> None:
-        """Raises PolicyError if this hospital does not allow a study on so few training patients."""
+        """Raises PolicyError if this hospital does not allow any study on a cohort of so few patients."""
         if n_patients < self.min_patients:
-            raise PolicyError(
-                f"fewer training patients than this hospital's policy asks for (min_patients {self.min_patients})."
-            )
+            raise PolicyError(f"fewer patients than this hospital's policy asks for (min_patients {self.min_patients}).")
 
     def admit(self, plan: Plan, guarantee: Guarantee | None) -> None:
         """Raises PolicyError if this hospital does not allow `plan`."""
@@ -74,7 +73,12 @@ class Policy(Part):
 
 def load_policy(path: Path | None) -> Policy:
     """The policy in `path`; the defaults if there is no such file. Raises PolicyError naming every wrong key with its line."""
-    if path is None or not path.exists():
+    if path is None:
+        return Policy()
+    for ending in (".yml", ".YAML", ".json"):
+        if (other := path.with_suffix(ending)).exists():
+            raise PolicyError(f"{other.name} is not read: a policy is named {path.name}. Rename it.")
+    if not os.path.lexists(path):  # a link to nowhere is a policy that cannot be read, not the absence of one
         return Policy()
     try:
         if path.stat().st_size > _MAX_BYTES:

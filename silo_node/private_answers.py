@@ -12,7 +12,7 @@ from evaluation.noisy_histograms import count_votes
 from privacy.noise import discrete_laplace
 from privacy.randomness import SecureBits, choose
 from protocol.canonical import digest_bytes
-from protocol.errors import DeadlineError, SiloError
+from protocol.errors import DeadlineError, MessageError, SiloError
 from protocol.messages import (
     Address,
     NoisyHistograms,
@@ -22,7 +22,7 @@ from protocol.messages import (
     Score,
     Train,
 )
-from protocol.vectors import from_wire, to_wire
+from protocol.vectors import Vector, from_wire, to_wire
 from silo_node.answers import load_federated
 from silo_node.charges import round_charge, scores_charge
 from silo_node.gate import UNSIGNED
@@ -38,23 +38,27 @@ def describe(job: PrivateJob, address: Address, cohort: str) -> PrivateDescripti
 
 
 def train(job: PrivateJob, request: Train, start: float) -> PrivateUpdate:
-    """The update of one round, made once. Raises SiloError if the round was answered for another model, DeadlineError."""
+    """The update of one round, made once and paid for before anything is drawn; from then on nothing is refused.
+
+    Raises MessageError for a model that does not fit, DeadlineError if it came too late to begin, SiloError if the round was
+    answered for another model, BudgetError.
+    """
     number = request.address.round
     charge = round_charge(job.plan, job.privacy, job.guarantee, number)
     asked = digest_bytes(request.model)
     kept = job.outbox.find(charge.release, asked)
     if kept is not None:
         return PrivateUpdate(request.address, memoryview(kept), UNSIGNED)
-    job.gate.refuse_if_spent(job.passage.job, charge)
-    vector = from_wire(request.model)
+    vector = _checked(job, request.model)
+    if not time.monotonic() < start + request.deadline_s:
+        raise DeadlineError("the deadline had passed before training began; raise federation.round_deadline_s.")
+    bits = job.gate.pay(job.passage, charge, job.outbox, asked)
     job.model.load(vector, job.state.personal(before=number))
-    job.trainer.round(number, start + request.deadline_s)
-    delta = job.model.shared()
-    delta -= vector
-    if time.monotonic() > start + request.deadline_s:
-        raise DeadlineError("the update was ready after the deadline; raise federation.round_deadline_s or do fewer steps.")
+    job.trainer.round(number, bits)
+    delta = finite(job.model.shared() - vector)
     if job.model.personal_names:
-        job.state.keep_personal(number, job.model.personal(), job.plan.federation.average_last)
+        personal = {name: finite(value) for name, value in job.model.personal().items()}
+        job.state.keep_personal(number, personal, job.plan.federation.average_last)
     kept = job.outbox.keep(charge.release, asked, bytes(to_wire(delta)))
     if number > _ROUNDS_KEPT:
         job.outbox.forget(f"round/{number - _ROUNDS_KEPT}")
@@ -66,23 +70,37 @@ def score(job: PrivateJob, request: Score) -> PrivateScores:
     charge = scores_charge(job.plan, job.privacy, request.address.round, request.kind, request.split)
     if request.model is None:
         raise SiloError("scoring the federated model needs its vector.")
+    vector = _checked(job, request.model)
     asked = digest_bytes(request.model)
     kept = job.outbox.find(charge.release, asked)
     if kept is None:
-        job.gate.refuse_if_spent(job.passage.job, charge)
-        load_federated(job, request.address.round, from_wire(request.model))
-        kept = job.outbox.keep(charge.release, asked, msgspec.msgpack.encode(_noised(job, request.split)))
+        bits = job.gate.pay(job.passage, charge, job.outbox, asked)
+        load_federated(job, request.address.round, vector)
+        kept = job.outbox.keep(charge.release, asked, msgspec.msgpack.encode(_noised(job, request.split, bits)))
     classes = msgspec.msgpack.decode(kept, type=tuple[NoisyHistograms, ...])
     epsilon = job.privacy.metrics_epsilon
     return PrivateScores(request.address, request.kind, request.split, epsilon, len(classes) / epsilon, classes, UNSIGNED)
 
 
-def _noised(job: PrivateJob, part: str) -> tuple[NoisyHistograms, ...]:
+def finite(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """`values` with every NaN and infinity as 0: a refusal would say how the noise fell, and with it who was drawn."""
+    return np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
+
+
+def _checked(job: PrivateJob, model: memoryview) -> Vector:
+    """The vector of a request. Raises MessageError unless it has the network's length and is finite."""
+    vector = from_wire(model)
+    if vector.shape != (job.model.layout.size,):
+        raise MessageError(f"a vector of {vector.size} values does not fit a model of {job.model.layout.size}.")
+    if not np.isfinite(vector).all():
+        raise MessageError("the model holds values that are not finite; it was not used.")
+    return vector
+
+
+def _noised(job: PrivateJob, part: str, bits: SecureBits) -> tuple[NoisyHistograms, ...]:
     """Noise on every count, also where no patient stands in `part`: that there is none must not show."""
-    bits = SecureBits()
     positions = np.array(job.cohort.parts.named(part), dtype=np.int64)
-    n_classes = len(job.plan.task.classes)
-    rows = log_probabilities(job.model, job.cohort, part) if len(positions) else np.zeros((0, n_classes))
+    rows = _rows(job, part) if len(positions) else np.zeros((0, len(job.plan.task.classes)))
     votes = count_votes(
         job.cohort.labels[positions], rows, job.cohort.patients[positions], lambda k: int(choose(k, 1, bits)[0])
     )
@@ -92,3 +110,11 @@ def _noised(job: PrivateJob, part: str) -> tuple[NoisyHistograms, ...]:
         return tuple(int(n) for n in counts + discrete_laplace(len(counts), scale, bits))
 
     return tuple(NoisyHistograms(noised(positive), noised(negative)) for positive, negative in votes)
+
+
+def _rows(job: PrivateJob, part: str) -> NDArray[np.float64]:
+    """Log-probabilities of `part`, shape (n, classes). Where the network fails they are NaN, which votes at even odds."""
+    try:
+        return log_probabilities(job.model, job.cohort, part)
+    except Exception:  # a failure that showed would tell of the patients it failed on
+        return np.full((len(job.cohort.parts.named(part)), len(job.plan.task.classes)), np.nan)

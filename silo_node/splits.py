@@ -33,7 +33,7 @@ def split_patients(samples: Sequence[Sample], target: str, split: Split, seed: i
     """Split by patient: the fold column decides where it is given, a keyed hash order everywhere else.
 
     `independently`: each patient's part follows from that patient alone, as differential privacy needs it - taking one patient
-    away moves no other. The parts are then only about as large as asked, and folds of other patients change nothing.
+    away moves no other, and no patient can make the split fail. The parts are then only about as large as asked.
 
     Otherwise:
 
@@ -82,8 +82,11 @@ def _parts(samples: Sequence[Sample], part_of: Mapping[str, str]) -> Parts:
 
 
 def _own_part(patient: str, images: Sequence[Sample], split: Split, seed: int) -> str:
-    """The part of one patient, as if there were no other."""
-    fold = _fold_of(images) if split.use_fold_column else None
+    """The part of one patient, as if there were no other; "" for one whose folds contradict each other: it takes no part."""
+    try:
+        fold = _fold_of(images) if split.use_fold_column else None
+    except CohortError:
+        return ""
     if fold == "test" or (fold is None and _chance(patient, seed, "test") < split.test_fraction):
         return "test"
     if fold == "validation" or _chance(patient, seed, "validation") < split.validation_fraction:

@@ -18,14 +18,14 @@ from protocol.plan import Plan, parse_plan
 from protocol.vectors import load_tensors, save_tensors
 
 Personal = Mapping[str, np.ndarray[Any, Any]]
-_JOB = re.compile(r"^[a-z0-9][a-z0-9._-]{0,127}$")
+_JOB = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}")
 
 
 class JobState:
     """The state of one job in `root`/jobs/<job>/."""
 
     def __init__(self, root: Path, job: str) -> None:
-        if not _JOB.match(job):
+        if not _JOB.fullmatch(job):
             raise SiloError("the job's name is not one fedward makes; it is refused.")
         self.folder = root / "jobs" / job
 

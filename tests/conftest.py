@@ -58,6 +58,10 @@ TINY: dict[str, Any] = {
 
 PRIVATE: dict[str, Any] = {
     "evaluation": {"alone": False},
+    "data.preprocessing": [
+        {"name": "Resize", "args": {"spatial_size": [SIZE, SIZE]}},
+        {"name": "NormalizeIntensity", "args": {"subtrahend": 0.5, "divisor": 0.25}},
+    ],
     "federation.weighting": "uniform",
     "privacy": {
         "mechanism": "local",

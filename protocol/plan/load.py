@@ -37,6 +37,16 @@ def parse_plan(text: str, *, name: str = "plan") -> Plan:
     return parse_part(text, Plan, name=name, advice="`fedward plan new` writes an example.")
 
 
+def parse_canonical(data: bytes) -> Plan:
+    """The plan in the canonical bytes that travel. Raises PlanError; reads JSON only, which costs no more than its length."""
+    if len(data) > _MAX_BYTES:
+        raise PlanError(f"a plan of {len(data)} bytes; at most {_MAX_BYTES} are read.")
+    try:
+        return Plan.model_validate_json(data)
+    except ValidationError as error:
+        raise PlanError("\n".join(f"{_key(e['loc'])}: {_say(e)}" for e in error.errors()[:20])) from error
+
+
 def parse_part(text: str, kind: type[P], *, name: str, advice: str) -> P:
     """`text` (YAML or JSON) as one `kind`. Raises PlanError naming every wrong key with its line."""
     try:
@@ -61,7 +71,23 @@ def _where(error: yaml.YAMLError) -> str:
 
 
 _UNION_TAGS = frozenset(
-    {"SGD", "Adam", "AdamW", "FedAvg", "FedProx", "FedAvgM", "FedAdam", "FedYogi", "FedAdagrad", "none", "local"}
+    {
+        "SGD",
+        "Adam",
+        "AdamW",
+        "FedAvg",
+        "FedProx",
+        "FedAvgM",
+        "FedAdam",
+        "FedYogi",
+        "FedAdagrad",
+        "none",
+        "local",
+        "mean",
+        "median",
+        "trimmed_mean",
+        "krum",
+    }
 )
 
 

@@ -46,7 +46,7 @@ class LocalPrivacy(_Aggregated):
     )
     noise_multiplier: float | None = Field(
         default=None,
-        gt=0.0,
+        ge=0.05,
         le=10_000.0,
         description="standard deviation of the noise in units of clip_norm; fedward says the epsilon. Give this or epsilon",
     )
@@ -71,7 +71,7 @@ class LocalPrivacy(_Aggregated):
         default="poisson",
         description="poisson: each patient is in a step with chance sampling_rate; full: every patient is in every step",
     )
-    sampling_rate: float = Field(default=0.1, gt=0.0, le=1.0, description="poisson: that chance, above 0 to 1")
+    sampling_rate: float = Field(default=0.1, ge=1e-4, le=1.0, description="poisson: that chance, 0.0001 to 1")
     batch_patients: int = Field(
         ge=1,
         le=1_000_000,

@@ -6,16 +6,12 @@ outside the clipping, because given the noised iterate it depends on no patient 
 
 from __future__ import annotations
 
-import secrets
-import time
-
 import numpy as np
 import torch
 
 from privacy.guarantee import Guarantee
 from privacy.randomness import SecureBits, choose
 from privacy.step import PrivateStep
-from protocol.errors import DeadlineError
 from protocol.network import first_output
 from protocol.plan import Plan
 from protocol.plan.privacy import LocalPrivacy
@@ -45,26 +41,28 @@ class PrivateTrainer:
         self._patients = _images_by_patient(cohort)
         self._step = PrivateStep(privacy.clip_norm, guarantee.noise_multiplier, guarantee.sampling_rate, privacy.batch_patients)
 
-    def round(self, number: int, deadline: float) -> None:
-        """The steps of one round from the model's current weights; `deadline` is a time.monotonic() value."""
+    def round(self, number: int, bits: SecureBits) -> None:
+        """The steps of one round from the model's current weights, everything random drawn from `bits`.
+
+        There is no deadline: stopping early, or failing, would tell how many patients were drawn.
+        """
         training = self._plan.training
         anchor = [parameter.detach().clone() for parameter in self._model.shared_parameters()]
         factor = lr_factor(training.schedule, number, self._plan.federation.rounds)
         learned = [parameter for parameter in self._model.network.parameters() if parameter.requires_grad]
         optimiser = build_optimiser(training.optimizer, learned, factor)
-        torch.manual_seed(secrets.randbits(63))
-        self._augment.seed(secrets.randbits(63))
+        dropout, augmentation = (int(word) >> 1 for word in bits.words(2))
+        torch.manual_seed(dropout)
+        self._augment.seed(augmentation)
         self._model.network.train()
         precision = autocast(self._model.device, training.mixed_precision)
 
         def batch(patient: int, bits: SecureBits) -> tuple[torch.Tensor, torch.Tensor]:
-            if time.monotonic() > deadline:
-                raise DeadlineError("training did not end before the deadline; raise federation.round_deadline_s.")
             return self._batch(self._drawn(self._patients[patient], bits))
 
         for _ in range(self._guarantee.steps_per_round):
             network, patients = self._model.network, len(self._patients)
-            _set_gradients(learned, self._step.mean(network, self._loss, patients, batch, precision))
+            _set_gradients(learned, self._step.mean(network, self._loss, patients, batch, precision, bits))
             optimiser.step()
             if training.mu > 0.0:
                 proximal_step(self._model.shared_parameters(), anchor, training.mu * training.optimizer.lr * factor)

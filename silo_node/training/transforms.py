@@ -14,6 +14,7 @@ from monai.data.meta_obj import set_track_meta
 from monai.transforms.transform import Randomizable, Transform
 
 from protocol.errors import NetworkError
+from protocol.plan import Plan
 from protocol.plan.part import Named
 from protocol.seeds import derive_seed
 
@@ -64,6 +65,25 @@ class Pipeline:
                 name = type(transform).__name__
                 raise NetworkError(f"{self._key}[{index}]: {name} failed on {list(image.shape)}: {error}") from error
         return torch.as_tensor(image, dtype=torch.float32)
+
+
+_PROBES = ((96, 96), (72, 120))
+
+
+def fixed_shape(plan: Plan) -> tuple[int, ...]:
+    """(C, H, W) that data.preprocessing gives every image, whatever its own size. Raises NetworkError if there is no such.
+
+    Under privacy the network's input must follow from the plan, not from what a hospital's images happen to be.
+    """
+    pipeline = Pipeline(plan.data.preprocessing, "data.preprocessing")
+    ramps = (torch.linspace(0, 1, width).expand(plan.data.channels, height, width).clone() for height, width in _PROBES)
+    shapes = {tuple(pipeline(ramp).shape) for ramp in ramps}
+    if len(shapes) > 1:
+        raise NetworkError(
+            "data.preprocessing: under privacy every image must come out in one size, whatever its own; end with Resize or "
+            "ResizeWithPadOrCrop."
+        )
+    return shapes.pop()
 
 
 def _build(part: Named, key: str) -> Callable[[torch.Tensor], torch.Tensor]:

@@ -39,7 +39,7 @@ def run(plan: Plan, folder: Path) -> np.ndarray:
 def test_a_private_job_runs_end_to_end_with(name: str, loss: dict[str, Any], tmp_path: Path) -> None:
     preprocessing = [{"name": "Resize", "args": {"spatial_size": [32, 32]}}]
     changes = {"data.preprocessing": preprocessing, "training.local_steps": 1, "federation.rounds": 1, "training.loss": loss}
-    plan = tiny_plan(**PRIVATE, network=NETWORKS[name], **changes)
+    plan = tiny_plan(**{**PRIVATE, **changes}, network=NETWORKS[name])
     model = run(plan, tmp_path)
     assert np.isfinite(model).all()
     assert model.size == sum(parameter.numel() for parameter in build_network(plan).parameters())

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from privacy.ledger import Ledger
-from protocol.errors import GateError, SiloError
+from protocol.errors import CohortError, GateError, SiloError
 from protocol.messages import (
     Address,
     Describe,
@@ -369,13 +369,15 @@ def test_what_the_gate_makes_carries_its_own_receipt(hospital: Hospital) -> None
     assert update_of(again).receipt == update.receipt
 
 
-def test_a_reason_that_may_hold_a_count_stays_in_the_silo_under_a_private_plan(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+def test_neither_reason_nor_kind_of_an_unforeseen_error_leaves_a_private_job(
+    hospital: Hospital, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    plan = tiny_plan(**PRIVATE, **{"task.classes": ["1", "2"]})
-    answer = Hospital(tmp_path, plan).describe()
-    refusal(answer, "CohortError", "own log")
-    assert "values that are no class" in caplog.text
+    def explode(*_: object) -> None:
+        raise CohortError("17 patients have no label")
+
+    monkeypatch.setattr("silo_node.private_answers.round_charge", explode)
+    refusal(hospital.train(1), "Withheld", "own log")
+    assert "17 patients" in caplog.text
 
 
 # ------------------------------------------------------------------------------------------------------------- training
@@ -383,7 +385,7 @@ def test_a_reason_that_may_hold_a_count_stays_in_the_silo_under_a_private_plan(
 
 def test_without_any_patient_in_a_step_noise_still_leaves(tmp_path: Path) -> None:
     """A rate so small that no patient is ever drawn: the update is all noise, and as large as the plan says."""
-    changes = {**PRIVATE, "privacy": {**PRIVATE["privacy"], "sampling_rate": 1e-9}}
+    changes = {**PRIVATE, "privacy": {**PRIVATE["privacy"], "sampling_rate": 1e-4}}
     plan = tiny_plan(
         **changes, **{"training.optimizer": {"name": "SGD", "lr": 1.0}, "training.mu": 0.0, "training.local_steps": 1}
     )
@@ -395,16 +397,18 @@ def test_without_any_patient_in_a_step_noise_still_leaves(tmp_path: Path) -> Non
 
 
 def test_without_noise_to_speak_of_private_training_is_clipped_gradient_descent(tmp_path: Path) -> None:
-    """Full sampling, one step, a bound nobody reaches: the mean of the patients' gradients, over the public batch size."""
+    """Full sampling, one step, a bound nobody reaches: the sum of the patients' gradients over the public batch size, and
+    what is left over is the noise, as large as the plan says."""
     import torch
     from torch.nn import functional
 
     from silo_node.training.cohort import load_cohort
 
-    privacy = {"mechanism": "local", "noise_multiplier": 1e-4, "clip_norm": 100.0, "sampling": "full", "batch_patients": 7}
+    privacy = {"mechanism": "local", "noise_multiplier": 0.05, "clip_norm": 5.0, "sampling": "full", "batch_patients": 7}
     plan = tiny_plan(
-        **{**PRIVATE, "privacy": privacy},
         **{
+            **PRIVATE,
+            "privacy": privacy,
             "training.optimizer": {"name": "SGD", "lr": 0.5},
             "training.local_steps": 1,
             "training.mu": 0.0,
@@ -428,7 +432,9 @@ def test_without_noise_to_speak_of_private_training_is_clipped_gradient_descent(
         ).backward()
         total += hospital.layout.flatten({name: p.grad.numpy() for name, p in network.named_parameters() if p.grad is not None})
     expected = -0.5 * total / 7
-    assert np.abs(delta - expected).max() < 5e-3 * np.abs(expected).max() + 0.5 * 6e-4 * 100 / 7
+    noise = 0.5 * 0.05 * 5.0 / 7
+    assert np.std(delta - expected) == pytest.approx(noise, rel=6 / np.sqrt(2 * expected.size))
+    assert np.linalg.norm(expected) > 3 * noise * np.sqrt(expected.size)
 
 
 def test_personal_parts_are_trained_inside_the_noised_step_and_stay(tmp_path: Path) -> None:
