@@ -179,7 +179,8 @@ def show(rows: Sequence[Result], reference: Result, seeds: Iterable[int], part: 
     for column in ("epsilon", "noise", *JUDGED, "mean of the two"):
         table.add_column(column, justify="left" if column == "epsilon" else "right", no_wrap=True)
     for row in rows:
-        cells = [f"{row['mean'][name]:.3f} ({low:.2f}-{high:.2f})" for name, (low, high) in row["range"].items()]
+        spans = {name: f"{low:.2f}-{high:.2f}".replace("0.", ".") for name, (low, high) in row["range"].items()}
+        cells = [f"{row['mean'][name]:.3f} ({span})" for name, span in spans.items()]
         epsilon = "infinite" if row["epsilon"] is None else f"{row['epsilon']:g}"
         table.add_row(epsilon, f"{row['noise_multiplier']:.3g}", *cells)
     for name in REFERENCES:
@@ -198,7 +199,7 @@ def plot(rows: Sequence[Result], reference: Result, path: Path) -> None:
 
     ordered = sorted(rows, key=lambda row: row["epsilon"] or math.inf)
     places = range(len(ordered))
-    figure, axes = plt.subplots(1, len(JUDGED), figsize=(8.6, 3.6), sharey=True, layout="constrained")
+    figure, axes = plt.subplots(1, len(JUDGED), figsize=(8.6, 3.8), sharey=True, layout="constrained")
     for site, colour, axis in zip(JUDGED, COLOURS, axes, strict=True):
         axis.plot(places, [row["mean"][site] for row in ordered], color=colour, linewidth=2, label="private plan: mean")
         points = [(place, value) for place, row in zip(places, ordered, strict=True) for value in row["by_seed"][site]]
@@ -209,11 +210,11 @@ def plot(rows: Sequence[Result], reference: Result, path: Path) -> None:
         axis.axhline(0.5, color="#999999", linewidth=0.8)
         axis.annotate("chance", (places[-1], 0.5), xytext=(0, 3), textcoords="offset points", ha="right", color="#666666")
         axis.set_xticks(places, ["∞" if row["epsilon"] is None else f"{row['epsilon']:g}" for row in ordered])
-        axis.set(title=site, xlabel="epsilon (a patient, delta 1e-6)", ylim=(0.47, 0.86))
+        axis.set(title=site, xlabel="epsilon (a patient, delta 1e-6)", ylim=(0.47, 0.84))
         axis.spines[["top", "right"]].set_visible(False)
         axis.grid(axis="y", color="#e5e5e5")
     axes[0].set_ylabel("test AUROC")
-    axes[0].legend(loc="upper left", fontsize=8, frameon=False, ncols=2)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", fontsize=8, frameon=False, ncols=4)
     figure.savefig(path, dpi=150, metadata={"Software": None})
     plt.close(figure)
 
