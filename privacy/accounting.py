@@ -122,7 +122,8 @@ def _epsilon(counts: _Counts, delta: float, interval: float) -> float:
     size = math.fsum(count * _mean_loss(event) for event, count in counts)
     if size > _ENDLESS:
         return max(0.0, min(renyi_to_epsilon(_sum(counts, order), order, delta) for order in (2, 3, 4, 8)))
-    interval *= max(1.0, size / _LARGE)  # a wider grid is still an upper bound
+    single = max(_mean_loss(getattr(event, "event", event)) for event, _ in counts)  # of a step, for whom it holds
+    interval *= max(1.0, size / _LARGE, single / _LARGE)  # a wider grid is still an upper bound
     with np.errstate(all="ignore"):
         accountant = pld.PLDAccountant(value_discretization_interval=interval)
         for event, count in counts:
