@@ -102,5 +102,6 @@ class Phases:
 
     def _refuse(self, phase: str, reasons: Mapping[str, str]) -> None:
         for silo, reason in reasons.items():
-            self.failures[silo] = f"{phase}: {reason}"
-            self.observe(SiloAnswered(f"round {self.address.round}", silo, self.failures[silo]))
+            if silo not in self.failures:  # what follows from the first failure is not another one
+                self.failures[silo] = f"{phase}: {reason}"
+                self.observe(SiloAnswered(f"round {self.address.round}", silo, self.failures[silo]))

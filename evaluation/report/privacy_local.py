@@ -38,7 +38,8 @@ def local_entry(privacy: Mapping[str, Any]) -> dict[str, Any]:
     epsilon, delta = numbers["epsilon"], numbers["delta"]
     most, alone = max(parts.values()), numbers["max_silos_per_patient"] == 1
     # A patient at several hospitals may stand in another part at each: then the parts add up.
-    if most > epsilon * (1 + 1e-6) or (alone and most < epsilon * (1 - 1e-6)) or not delta < 1.0 or not numbers["sampling_rate"] <= 1.0:
+    unequal = most > epsilon * (1 + 1e-6) or (alone and most < epsilon * (1 - 1e-6))
+    if unequal or not delta < 1.0 or not numbers["sampling_rate"] <= 1.0:
         raise EvaluationError(
             f"privacy: epsilon {epsilon} is not the largest of {parts}, or delta or sampling_rate is above 1."
         )

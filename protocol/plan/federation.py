@@ -50,7 +50,8 @@ class Federation(Part):
         default=10_000,
         ge=1,
         le=1_000_000,
-        description="secure aggregation with weights: public bound on one hospital's number of images; above it counts as it",
+        description="secure aggregation with weights: public bound on one hospital's number of images; above it counts as it. "
+        "The closer to the largest hospital, the finer the grid",
     )
     aggregation: Aggregation = Field(
         default_factory=lambda: Mean(name="mean"),
