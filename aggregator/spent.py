@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from protocol.plan import Plan
-from protocol.plan.privacy import LocalPrivacy
+from protocol.plan.privacy import PatientPrivacy
 
 _MOST_POINTS = 10  # rounds for which a report's curve is computed
 
@@ -25,7 +25,7 @@ class Spent:
         from privacy.events import metric_event, training_event
 
         privacy, every = self._plan.privacy, self._plan.evaluation.every
-        if not isinstance(privacy, LocalPrivacy):
+        if not isinstance(privacy, PatientPrivacy):
             return None
         if rounds >= self._plan.federation.rounds:
             return self.guarantee.epsilon

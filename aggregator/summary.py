@@ -16,7 +16,7 @@ from evaluation.report.inputs import RoundSummary, RunSummary, SiteSummary
 from protocol.errors import JournalError
 from protocol.messages import Description
 from protocol.plan import Plan
-from protocol.plan.privacy import LocalPrivacy
+from protocol.plan.privacy import PatientPrivacy
 
 
 def summarise(job: Job, model: Mapping[str, Any]) -> RunSummary:
@@ -47,7 +47,7 @@ def summarise(job: Job, model: Mapping[str, Any]) -> RunSummary:
 
 def _privacy(plan: Plan, spent: Spent) -> dict[str, Any]:
     settings: dict[str, Any] = {"mechanism": plan.privacy.mechanism, "secure_aggregation": plan.privacy.secure_aggregation}
-    if not isinstance(plan.privacy, LocalPrivacy):
+    if not isinstance(plan.privacy, PatientPrivacy):
         return settings
     public = ("batch_patients", "max_images_per_patient", "max_silos_per_patient", "metrics_epsilon")
     return spent.guarantee.as_json() | {name: getattr(plan.privacy, name) for name in public} | settings
@@ -72,7 +72,7 @@ def _site(silo: str, roster: RosterRecord, test: Mapping[str, Mapping[str, AnySc
     description = roster.descriptions.get(silo)
     said = description if isinstance(description, Description) else None
     # A private plan's silo says nothing of its cohort: unknown, not 0. One that never answered is as good as empty.
-    unsaid = None if isinstance(job.plan.privacy, LocalPrivacy) else 0
+    unsaid = None if isinstance(job.plan.privacy, PatientPrivacy) else 0
     federated = test.get("federated", {}).get(silo)
     personalised = test.get("personalised", {}).get(silo)
     if job.plan.federation.personal and job.plan.evaluation.personalise == "none" and federated is not None:

@@ -13,7 +13,7 @@ from privacy.event_json import Event, encode
 from privacy.events import metric_event, training_event
 from protocol.errors import PlanError, PrivacyError
 from protocol.plan import Plan
-from protocol.plan.privacy import LocalPrivacy
+from protocol.plan.privacy import DistributedPrivacy, PatientPrivacy
 
 LOUD_EPSILON = 8.0
 LOUD_DELTA = 1e-5
@@ -70,8 +70,9 @@ def guarantee_of(plan: Plan) -> Guarantee:
     """
     privacy = plan.privacy
     per_round = steps_per_round(plan)
-    steps = plan.federation.rounds * per_round
-    if not isinstance(privacy, LocalPrivacy):
+    spare = privacy.spare_rounds if isinstance(privacy, DistributedPrivacy) else 0
+    steps = (plan.federation.rounds + spare) * per_round
+    if not isinstance(privacy, PatientPrivacy):
         return Guarantee(
             mechanism="none",
             epsilon=math.inf,
@@ -114,7 +115,7 @@ def steps_per_round(plan: Plan) -> int:
     """Optimiser steps of one round; at sampling rate q a pass is ceil(1/q) steps, whatever the hospital's size."""
     if plan.training.local_steps is not None:
         return plan.training.local_steps
-    rate = plan.privacy.rate if isinstance(plan.privacy, LocalPrivacy) else 1.0
+    rate = plan.privacy.rate if isinstance(plan.privacy, PatientPrivacy) else 1.0
     return (plan.training.local_epochs or 1) * math.ceil(1.0 / rate - 1e-9)
 
 
@@ -127,7 +128,7 @@ def score_releases(plan: Plan) -> dict[str, int]:
     }
 
 
-def _least_noise(privacy: LocalPrivacy, steps: int, costs: Mapping[str, float], beside: tuple[Event, ...]) -> float:
+def _least_noise(privacy: PatientPrivacy, steps: int, costs: Mapping[str, float], beside: tuple[Event, ...]) -> float:
     target = privacy.epsilon or 0.0
     for part, cost in costs.items():
         if cost > target:

@@ -15,7 +15,7 @@ from privacy.events import training_event
 from privacy.guarantee import Guarantee, guarantee_of
 from protocol.errors import PrivacyError
 from protocol.plan import Plan
-from protocol.plan.privacy import LocalPrivacy
+from protocol.plan.privacy import PatientPrivacy
 
 COHORTS = (100, 300, 1000, 3000, 10_000)
 
@@ -50,7 +50,7 @@ class CohortRow:
 
 def noise_to_signal(plan: Plan, guarantee: Guarantee, n_values: int) -> NoiseToSignal:
     """The ratios of a plan that trains `n_values` values, at a hospital for which batch_patients is right."""
-    batch = float(_privacy(plan).batch_patients)
+    batch = float(_privacy(plan).batch_patients * _hospitals(plan))
     step, round_ = _ratios(guarantee, n_values, batch)
     along = guarantee.noise_multiplier / (batch * math.sqrt(guarantee.steps_per_round))
     return NoiseToSignal(step, round_, along, guarantee.noise_multiplier * guarantee.clip_norm / batch)
@@ -63,7 +63,7 @@ def cohort_table(plan: Plan, n_values: int, guarantee: Guarantee | None = None) 
     for patients in COHORTS:
         rate = min(1.0, privacy.batch_patients / patients)
         event = training_event(known.noise_multiplier, rate, known.steps, privacy.max_silos_per_patient)
-        ratios = _ratios(known, n_values, privacy.rate * patients)
+        ratios = _ratios(known, n_values, privacy.rate * patients * _hospitals(plan))
         rows.append(CohortRow(patients, rate, epsilon([event], privacy.delta), *ratios))
     return tuple(rows)
 
@@ -73,7 +73,12 @@ def _ratios(guarantee: Guarantee, n_values: int, batch: float) -> tuple[float, f
     return step, step / math.sqrt(guarantee.steps_per_round)
 
 
-def _privacy(plan: Plan) -> LocalPrivacy:
-    if not isinstance(plan.privacy, LocalPrivacy):
+def _hospitals(plan: Plan) -> int:
+    """How many hospitals' patients share one noise: all that must be in the sum if it is distributed, else one."""
+    return plan.federation.quorum if plan.privacy.mechanism == "distributed" else 1
+
+
+def _privacy(plan: Plan) -> PatientPrivacy:
+    if not isinstance(plan.privacy, PatientPrivacy):
         raise PrivacyError("without a privacy mechanism there is no noise to speak of.")
     return plan.privacy

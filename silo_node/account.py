@@ -11,7 +11,7 @@ from protocol.errors import LedgerError, SiloError
 from protocol.identity import Identity
 from protocol.messages import Receipt
 from protocol.plan import Plan
-from protocol.plan.privacy import LocalPrivacy
+from protocol.plan.privacy import PatientPrivacy
 from silo_node.charges import Charge
 from silo_node.policy import Policy
 from silo_node.receipts import Receipts
@@ -49,9 +49,13 @@ class Account:
         """Whether the ledger holds this charge."""
         return self._ledger.charged(job, charge.release) is not None
 
+    def rounds_paid(self, job: str) -> int:
+        """How many updates of `job` the ledger was charged for."""
+        return sum(entry.job == job and entry.part == "train" for entry in self._ledger.entries)
+
     def charge(self, plan: Plan, job: str, charge: Charge) -> None:
         """Charge, durably. Raises BudgetError, LedgerError, and SiloError if it was charged before: pay once, draw once."""
-        if not isinstance(plan.privacy, LocalPrivacy):
+        if not isinstance(plan.privacy, PatientPrivacy):
             raise LedgerError("a plan without privacy has nothing to charge.")
         made = self._ledger.charge(
             study=plan.name,

@@ -9,7 +9,7 @@ from privacy.events import metric_event, training_event
 from privacy.guarantee import Guarantee
 from protocol.errors import SiloError
 from protocol.plan import Plan
-from protocol.plan.privacy import LocalPrivacy
+from protocol.plan.privacy import PatientPrivacy
 
 
 @dataclass(frozen=True)
@@ -21,18 +21,23 @@ class Charge:
     event: Event
 
 
-def round_charge(plan: Plan, privacy: LocalPrivacy, guarantee: Guarantee, number: int) -> Charge:
-    """The update of round `number`. Raises SiloError if the plan has no such round."""
+def round_charge(plan: Plan, privacy: PatientPrivacy, guarantee: Guarantee, number: int, attempt: int = 0) -> Charge:
+    """The update of round `number`. Raises SiloError if the plan has no such round.
+
+    Under mechanism distributed each attempt is a fresh sample with a charge of its own: a share of noise hides an update only
+    once, so it may not be part of a second sum.
+    """
     rounds = plan.federation.rounds
     if not 1 <= number <= rounds:
         raise SiloError(f"the plan has rounds 1 to {rounds}; round {number} is not among them.")
     event = training_event(
         guarantee.noise_multiplier, guarantee.sampling_rate, guarantee.steps_per_round, privacy.max_silos_per_patient
     )
-    return Charge(f"round/{number}", "train", event)
+    name = f"round/{number}/{attempt}" if privacy.mechanism == "distributed" else f"round/{number}"
+    return Charge(name, "train", event)
 
 
-def scores_charge(plan: Plan, privacy: LocalPrivacy, number: int, kind: str, split: str) -> Charge:
+def scores_charge(plan: Plan, privacy: PatientPrivacy, number: int, kind: str, split: str) -> Charge:
     """Noised scores after round `number`. Raises SiloError if the plan foresees none there."""
     rounds, every = plan.federation.rounds, plan.evaluation.every
     due = 1 <= number <= rounds and (number % every == 0 or number == rounds)

@@ -36,7 +36,7 @@ from protocol.messages import (
     encode,
 )
 from protocol.plan import Plan
-from protocol.plan.privacy import LocalPrivacy
+from protocol.plan.privacy import PatientPrivacy
 from protocol.vectors import Layout, from_wire
 from silo_node.account import Account
 from silo_node.charges import Charge, round_charge, scores_charge
@@ -115,6 +115,13 @@ class Gate:
                 f"{charge.release} was charged before and nothing of it is kept here; a second sample would be a second "
                 "charge, which the plan does not foresee. Start a new job."
             )
+        if not paid and charge.part == "train":
+            steps = passage.guarantee.steps // passage.guarantee.steps_per_round if passage.guarantee else 0
+            if self._account.rounds_paid(passage.job) >= steps:
+                raise SiloError(
+                    f"every round that the plan pays for was charged; {charge.release} would be one more. With "
+                    "privacy.spare_rounds a plan pays for repeated rounds in advance."
+                )
         if key is None:
             key = outbox.new_key(charge.release, request)
         if not paid:
@@ -159,10 +166,10 @@ class Gate:
 
     def _paid(self, message: PrivateUpdate | MaskedUpdate | PrivateScores, passage: Passage) -> Receipt:
         plan, guarantee = passage.plan, passage.guarantee
-        if guarantee is None or not isinstance(plan.privacy, LocalPrivacy):
+        if guarantee is None or not isinstance(plan.privacy, PatientPrivacy):
             raise GateError("a private release of a plan without privacy; nothing left.")
         if isinstance(message, PrivateUpdate | MaskedUpdate):
-            charge = round_charge(plan, plan.privacy, guarantee, message.address.round)
+            charge = round_charge(plan, plan.privacy, guarantee, message.address.round, message.address.attempt)
         else:
             charge = scores_charge(plan, plan.privacy, message.address.round, message.kind, message.split)
             expected = len(message.classes) / plan.privacy.metrics_epsilon

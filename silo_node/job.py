@@ -8,9 +8,10 @@ from pathlib import Path
 from privacy.guarantee import Guarantee, guarantee_of
 from privacy.network_scan import refuse_memory, refuse_unlearned
 from privacy.secure_aggregation.payload import payload_size
+from protocol.errors import NetworkError
 from protocol.identity import Identity
 from protocol.plan import Plan
-from protocol.plan.privacy import LocalPrivacy
+from protocol.plan.privacy import PatientPrivacy
 from protocol.secure_aggregation import Member
 from silo_node.cohort import CohortStore
 from silo_node.gate import Gate, Passage
@@ -47,7 +48,7 @@ class OpenJob(Job):
 class PrivateJob(Job):
     """A job whose releases are noised and charged."""
 
-    privacy: LocalPrivacy
+    privacy: PatientPrivacy
     guarantee: Guarantee
     trainer: PrivateTrainer
     outbox: Outbox
@@ -73,7 +74,7 @@ def open_job(name: str, plan: Plan, place: Place, gate: Gate) -> Job:
     that depended on the plan's target or split could be asked about single patients.
     """
     privacy = plan.privacy
-    guarantee = guarantee_of(plan) if isinstance(privacy, LocalPrivacy) else None
+    guarantee = guarantee_of(plan) if isinstance(privacy, PatientPrivacy) else None
     gate.admit(plan, guarantee, name)
     gate.admit_cohort(len({sample.patient for sample in place.store.samples}))
     state = JobState(place.root, name)
@@ -83,10 +84,16 @@ def open_job(name: str, plan: Plan, place: Place, gate: Gate) -> Job:
     passage = Passage(name, plan, guarantee, model.layout, size)
     state.keep_plan(plan)
     secure = SecurePart(plan, size, place.site, place.identity, place.peers, state.folder) if size else None
-    if guarantee is None or not isinstance(privacy, LocalPrivacy):
+    if guarantee is None or not isinstance(privacy, PatientPrivacy):
         return OpenJob(plan, state, cohort, model, passage, secure, Trainer(plan, cohort, model, place.site))
     refuse_memory(model.network, cohort.input_shape)
     refuse_unlearned(model.network, model.layout)
+    if privacy.mechanism == "distributed":
+        learned = [name for name, parameter in model.network.named_parameters() if parameter.requires_grad]
+        if learned != [name for name, _ in model.layout.entries]:
+            raise NetworkError(
+                "network: the order of its parameters is not that of its tensors; mechanism distributed needs it."
+            )
     trainer = PrivateTrainer(plan, privacy, guarantee, cohort, model)
     outbox = Outbox(state.folder / "outbox")
     return PrivateJob(plan, state, cohort, model, passage, secure, privacy, guarantee, trainer, outbox, gate)

@@ -29,8 +29,8 @@ class Policy(Part):
     allow_without_privacy: bool = Field(
         default=False, description="true: plans without differential privacy may run, and what leaves is exact"
     )
-    mechanisms: tuple[Literal["local"], ...] = Field(
-        default=("local",), description="mechanisms of differential privacy that are allowed"
+    mechanisms: tuple[Literal["local", "distributed"], ...] = Field(
+        default=("local", "distributed"), description="mechanisms of differential privacy that are allowed"
     )
     max_epsilon_per_study: float = Field(default=8.0, gt=0.0, description="most epsilon that one plan may cost a patient")
     max_epsilon_total: float = Field(

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from evaluation.noisy_histograms import count_votes
 from privacy.noise import discrete_laplace
 from privacy.randomness import SecureBits, choose
+from privacy.secure_aggregation.sizing import noise_share
 from protocol.canonical import digest_bytes
 from protocol.errors import DeadlineError, MessageError, SiloError
 from protocol.messages import (
@@ -22,6 +23,7 @@ from protocol.messages import (
     Score,
     Train,
 )
+from protocol.secure_aggregation import Manifest
 from protocol.vectors import Vector, from_wire, to_wire
 from silo_node.answers import load_federated
 from silo_node.charges import round_charge, scores_charge
@@ -63,6 +65,26 @@ def train(job: PrivateJob, request: Train, start: float) -> PrivateUpdate:
     if number > _ROUNDS_KEPT:
         job.outbox.forget(f"round/{number - _ROUNDS_KEPT}")
     return PrivateUpdate(request.address, memoryview(kept), UNSIGNED)
+
+
+def summed(job: PrivateJob, request: Train, manifest: Manifest, start: float) -> NDArray[np.int64]:
+    """The integers of one attempt at a round of mechanism distributed, with this hospital's share of the noise.
+
+    Each attempt is a fresh sample, paid for before anything is drawn. Only masked may they leave.
+    """
+    charge = round_charge(job.plan, job.privacy, job.guarantee, request.address.round, request.address.attempt)
+    vector = _checked(job, request.model)
+    if not time.monotonic() < start + request.deadline_s:
+        raise DeadlineError("the deadline had passed before training began; raise federation.round_deadline_s.")
+    asked = digest_bytes(request.model)
+    bits = job.gate.pay(job.passage, charge, job.outbox, asked)
+    return job.trainer.summed(vector, noise_share(job.guarantee.noise_multiplier, manifest), bits)
+
+
+def forget(job: PrivateJob, request: Train) -> None:
+    """Delete the secret of an attempt whose integers were masked: nothing may be drawn from it again."""
+    charge = round_charge(job.plan, job.privacy, job.guarantee, request.address.round, request.address.attempt)
+    job.outbox.forget(f"{charge.release}/key")
 
 
 def score(job: PrivateJob, request: Score) -> PrivateScores:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from privacy.secure_aggregation.payload import payload
+from privacy.secure_aggregation.payload import payload, wrapped
 from privacy.secure_aggregation.sizing import sizing
 from protocol.errors import SiloError
 from protocol.messages import (
@@ -53,6 +53,11 @@ def _train(job: Job, secure: SecurePart, request: TrainMasked, start: float) -> 
     where = _where(request.address)
     manifest = secure.manifest(where)
     plain = Train(request.address, request.deadline_s, request.model)
+    if isinstance(job, PrivateJob) and job.privacy.mechanism == "distributed":
+        integers = private_answers.summed(job, plain, manifest, start)
+        masked = secure.mask(where, request.boxes, wrapped(integers, manifest.width_bits))
+        private_answers.forget(job, plain)
+        return MaskedUpdate(request.address, as_wire(masked), UNSIGNED)
     if isinstance(job, PrivateJob):
         # What is masked is private by itself, so the same update may be part of another sum.
         delta, weight, receipt = from_wire(private_answers.train(job, plain, start).delta), 0, UNSIGNED

@@ -21,6 +21,7 @@ from privacy.secure_aggregation.sizing import sizing
 from protocol.errors import AggregationError, QuorumError
 from protocol.messages import Address
 from protocol.plan import Plan
+from protocol.schedule import lr_factor
 from protocol.secure_aggregation import SCHEMA, Manifest, Member
 from protocol.transport.base import Transport
 from protocol.vectors import Vector, to_wire, vector_digest
@@ -78,7 +79,9 @@ def run_secure_round(
             f"again with --resume.\n{named(phases.failures)}"
         ) from error
     survivors = server.uploaded
-    update, weights = mean_of(plan, opened, survivors, len(members))
+    update, weights = mean_of(
+        plan, opened, survivors, len(members), lr_factor(plan.training.schedule, address.round, plan.federation.rounds)
+    )
     with np.errstate(over="ignore", invalid="ignore"):  # whoever commits the result judges it
         new_model, new_state = strategy(model, update, state)
     record = RoundRecord(

@@ -45,12 +45,12 @@ _NONE = {
 def privacy_entry(privacy: Mapping[str, Any]) -> dict[str, Any]:
     """report.json's `privacy`. Raises EvaluationError for settings whose protection this release cannot describe."""
     mechanism, secure = privacy.get("mechanism"), privacy.get("secure_aggregation", False)
-    if mechanism not in ("none", "local") or not isinstance(secure, bool):
+    if mechanism not in ("none", "local", "distributed") or not isinstance(secure, bool):
         raise EvaluationError(
             f"the report cannot describe mechanism {mechanism!r} with secure_aggregation {secure!r}; use a release of fedward "
             "that knows both."
         )
-    entry = local_entry(privacy) if mechanism == "local" else dict(_NONE)
+    entry = dict(_NONE) if mechanism == "none" else local_entry(privacy)
     return _secure(entry) if secure else entry
 
 

@@ -44,7 +44,7 @@ def local_entry(privacy: Mapping[str, Any]) -> dict[str, Any]:
             f"privacy: epsilon {epsilon} is not the largest of {parts}, or delta or sampling_rate is above 1."
         )
     return {
-        "mechanism": "local",
+        "mechanism": privacy["mechanism"],
         "secure_aggregation": False,
         "unit": "patient",
         **numbers,
@@ -52,7 +52,7 @@ def local_entry(privacy: Mapping[str, Any]) -> dict[str, Any]:
         "loud": epsilon > LOUD_ABOVE,
         "statement": statement(epsilon, delta),
         "warning": _warning(epsilon),
-        "protects": _protects(numbers, parts),
+        "protects": _protects(numbers, parts, distributed=privacy["mechanism"] == "distributed"),
         "does_not_protect": _does_not_protect(int(numbers["max_silos_per_patient"])),
     }
 
@@ -71,7 +71,19 @@ def _warning(epsilon: float) -> str:
     )
 
 
-def _protects(numbers: Mapping[str, float], parts: Mapping[str, float]) -> list[str]:
+_LOCAL = (
+    "It holds against whoever runs the aggregator, all other hospitals and everyone outside together, even if they "
+    "collude: each hospital adds the whole noise itself, from its own random source, before anything leaves."
+)
+_DISTRIBUTED = (
+    "It holds against everyone outside, and against whoever runs the aggregator together with up to a third of the hospitals: "
+    "each hospital adds a share of the noise, and secure aggregation opens the sum alone, where the honest shares make up the "
+    "whole. More than a third of the hospitals together with the aggregator could see less noise than that. Scores carry "
+    "the whole noise of each hospital."
+)
+
+
+def _protects(numbers: Mapping[str, float], parts: Mapping[str, float], *, distributed: bool) -> list[str]:
     epsilon, silos = numbers["epsilon"], int(numbers["max_silos_per_patient"])
     where = "one hospital" if silos == 1 else f"up to {silos} hospitals"
     return [
@@ -83,8 +95,7 @@ def _protects(numbers: Mapping[str, float], parts: Mapping[str, float]) -> list[
         "patient trains, validates or tests, never two of these, so a patient costs the largest of three: "
         + ", ".join(f"{part} {value:.3g}" for part, value in parts.items())
         + f". It counts a patient who is at {where} of the study.",
-        "It holds against whoever runs the aggregator, all other hospitals and everyone outside together, even if they "
-        "collude: each hospital adds the whole noise itself, from its own random source, before anything leaves.",
+        _DISTRIBUTED if distributed else _LOCAL,
         "Images, labels, patient lists, exact counts, losses and times of training stayed in the hospitals: the messages of "
         "this run have no field for them. No model trained without noise was scored for others.",
     ]

@@ -12,13 +12,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from privacy.clipping import SCALE_BITS
 from privacy.secure_aggregation.fixed_point import dequantise, quantise
-from privacy.secure_aggregation.masking import Unsigned
+from privacy.secure_aggregation.masking import Unsigned, dtype_of
 from privacy.secure_aggregation.sizing import Sizing, sizing
 from protocol.errors import AggregationError
 from protocol.plan import Plan
+from protocol.plan.privacy import DistributedPrivacy
 
 Vector = npt.NDArray[np.float32]
+
+
+def wrapped(integers: npt.NDArray[np.int64], width_bits: int) -> Unsigned:
+    """Integers modulo 2^width_bits, shape unchanged. Unlike cutting, wrapping commutes with the sum, so it costs no privacy."""
+    unsigned: Unsigned = integers.astype(dtype_of(width_bits))
+    return unsigned
 
 
 def payload_size(plan: Plan, size: int) -> int:
@@ -38,13 +46,18 @@ def payload(plan: Plan, wanted: Sizing, update: Vector, weight: int) -> Unsigned
 
 
 def mean_of(
-    plan: Plan, opened: npt.NDArray[np.signedinteger[Any]], survivors: Sequence[str], n_silos: int
+    plan: Plan, opened: npt.NDArray[np.signedinteger[Any]], survivors: Sequence[str], n_silos: int, lr_factor: float
 ) -> tuple[Vector, dict[str, float]]:
     """The mean update of the survivors, and their weights as far as the aggregator knows them (none if they were masked).
 
+    `lr_factor` is the round's learning rate as a fraction of the plan's: under mechanism distributed the step is made here.
     Raises AggregationError if all weights were zero.
     """
     wanted = sizing(plan, n_silos)
+    if isinstance(plan.privacy, DistributedPrivacy):
+        # The mean over hospitals of what each would have stepped: -lr * C * sum / (2^20 * batch_patients).
+        step = plan.training.optimizer.lr * lr_factor * plan.privacy.clip_norm / plan.privacy.batch_patients
+        return dequantise(opened, SCALE_BITS, len(survivors)) * np.float32(-step), dict.fromkeys(survivors, 1.0)
     if plan.federation.weighting == "uniform":
         return dequantise(opened, wanted.scale_bits, len(survivors)), dict.fromkeys(survivors, 1.0)
     total = int(opened[-1])

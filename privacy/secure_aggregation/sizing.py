@@ -10,10 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from privacy.clipping import SCALE_BITS
 from privacy.secure_aggregation.fixed_point import check_width
 from privacy.secure_aggregation.manifest import MAX_SILOS, MIN_SILOS, Rules, default_colluders, least_threshold
 from protocol.errors import PlanError
 from protocol.plan import Plan
+from protocol.plan.privacy import DistributedPrivacy
+from protocol.secure_aggregation import Manifest
 
 _MOST_SCALE_BITS = 30
 
@@ -44,6 +47,10 @@ def sizing(plan: Plan, n_silos: int) -> Sizing:
         )
     threshold = least_threshold(n_silos)
     privacy = plan.privacy
+    if isinstance(privacy, DistributedPrivacy):
+        _check_distributed(privacy, n_silos)
+        survivors, colluders = max(threshold, plan.federation.quorum), default_colluders(n_silos)
+        return Sizing(threshold, survivors, colluders, privacy.width_bits, SCALE_BITS, privacy.clip_norm)
     scale_bits = _scale_bits(n_silos, privacy.update_bound, privacy.width_bits)
     check_width(n_silos, privacy.update_bound, scale_bits, privacy.width_bits)
     return Sizing(
@@ -54,6 +61,24 @@ def sizing(plan: Plan, n_silos: int) -> Sizing:
         scale_bits=scale_bits,
         bound=privacy.update_bound,
     )
+
+
+def noise_share(noise_multiplier: float, manifest: Manifest) -> float:
+    """Standard deviation of one hospital's noise, in clip norms: U - c honest shares in the sum make up the whole.
+
+    The sum of discrete Gaussians of so large a scale is one, up to far less than delta (Kairouz, Liu, Steinke 2021, thm 1).
+    """
+    return noise_multiplier / math.sqrt(manifest.min_survivors - manifest.colluders)
+
+
+def _check_distributed(privacy: DistributedPrivacy, n_silos: int) -> None:
+    """Raises PlanError if a sum of four times the usual number of patients, all agreeing in one value, could wrap around."""
+    room = 2.0 ** (privacy.width_bits - 1 - SCALE_BITS)
+    if 4.0 * n_silos * privacy.batch_patients > room:
+        raise PlanError(
+            f"privacy.width_bits: {n_silos} hospitals x {privacy.batch_patients} patients x 4 x 2^{SCALE_BITS} do not fit into "
+            f"{privacy.width_bits} bits; take 64."
+        )
 
 
 def rules_of(plan: Plan, job: str, size: int, n_silos: int) -> Rules:

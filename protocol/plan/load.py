@@ -83,6 +83,7 @@ _UNION_TAGS = frozenset(
         "FedAdagrad",
         "none",
         "local",
+        "distributed",
         "mean",
         "median",
         "trimmed_mean",

@@ -31,13 +31,10 @@ class NoPrivacy(_Aggregated):
     mechanism: Literal["none"] = Field(description="none: epsilon is infinite; the finished model may reveal any patient")
 
 
-class LocalPrivacy(_Aggregated):
-    """Patient-level DP-SGD (Abadi et al. 2016) with the whole noise added inside each hospital.
+class PatientPrivacy(_Aggregated):
+    """What patient-level DP-SGD (Abadi et al. 2016) needs to know, wherever its noise comes from."""
 
-    It holds against everyone outside the hospital, the aggregator and all other hospitals together included.
-    """
-
-    mechanism: Literal["local"] = Field(description="local: every hospital adds all of its noise itself")
+    mechanism: str
     epsilon: float | None = Field(
         default=None,
         gt=0.0,
@@ -97,4 +94,33 @@ class LocalPrivacy(_Aggregated):
         return 1.0 if self.sampling == "full" else self.sampling_rate
 
 
-Privacy = Annotated[NoPrivacy | LocalPrivacy, Field(discriminator="mechanism")]
+class LocalPrivacy(PatientPrivacy):
+    """Patient-level DP-SGD with the whole noise added inside each hospital.
+
+    It holds against everyone outside the hospital, the aggregator and all other hospitals together included.
+    """
+
+    mechanism: Literal["local"] = Field(description="local: every hospital adds all of its noise itself")
+
+
+class DistributedPrivacy(PatientPrivacy):
+    """Patient-level DP-SGD with one global step a round: each hospital adds a share of the noise, and only the sum is opened.
+
+    Equal to DP-SGD on all patients together (Kairouz et al. 2021). It holds against the aggregator together with up to a
+    third of the hospitals; the noise of fewer honest hospitals than that counts on would be too little.
+    """
+
+    mechanism: Literal["distributed"] = Field(
+        description="distributed: every hospital adds a share of the noise, and secure aggregation opens the sum alone"
+    )
+    secure_aggregation: Literal[True] = Field(default=True, description="true: single sums hold too little noise")
+    spare_rounds: int = Field(
+        default=0,
+        ge=0,
+        le=1000,
+        description="rounds paid for beyond federation.rounds, for those that must be repeated: a repeated round is a fresh "
+        "sample and a fresh charge",
+    )
+
+
+Privacy = Annotated[NoPrivacy | LocalPrivacy | DistributedPrivacy, Field(discriminator="mechanism")]

@@ -51,4 +51,16 @@ def _private(plan: Plan) -> list[str]:
         (evaluation.alone, "evaluation.alone: scores of a model trained without noise would leave; set it to false"),
         (evaluation.personalise != "none", "evaluation.personalise: such a model is trained without noise; set it to none"),
     ]
+    if plan.privacy.mechanism == "distributed":
+        optimizer = training.optimizer
+        plain = optimizer.name == "SGD" and not optimizer.momentum and not optimizer.weight_decay
+        rules += [
+            (training.local_steps != 1, "training.local_steps: the noise is enough for the sum of one step; set it to 1"),
+            (
+                not plain,
+                "training.optimizer: one plain step is summed; use SGD without momentum or decay, and FedAvgM on the server",
+            ),
+            (bool(federation.personal), "federation.personal: a hospital's own share of the noise is too little for them"),
+            (training.mu > 0, "training.mu: a single step cannot drift; set it to 0"),
+        ]
     return [f"{text} (privacy.mechanism is {plan.privacy.mechanism})" for broken, text in rules if broken]

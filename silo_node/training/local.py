@@ -13,13 +13,14 @@ import torch
 from protocol.errors import DeadlineError, TrainingError
 from protocol.network import logits
 from protocol.plan import Plan
+from protocol.schedule import lr_factor
 from protocol.seeds import derive_seed
 from silo_node.training.batches import Indices, batches, n_steps
 from silo_node.training.cohort import Cohort
 from silo_node.training.device import autocast
 from silo_node.training.model import SiloModel
 from silo_node.training.objective import Objective, proximal_step, squared_distance
-from silo_node.training.optimiser import build_optimiser, lr_factor
+from silo_node.training.optimiser import build_optimiser
 from silo_node.training.transforms import Pipeline
 
 

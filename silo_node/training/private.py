@@ -9,18 +9,22 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from privacy.clipping import SCALE
 from privacy.guarantee import Guarantee
-from privacy.randomness import SecureBits, choose
+from privacy.noise import discrete_gaussian
+from privacy.randomness import Integers, SecureBits, choose
 from privacy.step import PrivateStep
 from protocol.network import first_output
 from protocol.plan import Plan
-from protocol.plan.privacy import LocalPrivacy
+from protocol.plan.privacy import PatientPrivacy
+from protocol.schedule import lr_factor
+from protocol.vectors import Vector
 from silo_node.training.batches import Indices
 from silo_node.training.cohort import Cohort
 from silo_node.training.device import autocast
 from silo_node.training.model import SiloModel
 from silo_node.training.objective import Objective, proximal_step
-from silo_node.training.optimiser import build_optimiser, lr_factor
+from silo_node.training.optimiser import build_optimiser
 from silo_node.training.transforms import Pipeline
 
 
@@ -31,7 +35,7 @@ class PrivateTrainer:
     consumed differently without a patient, and the others' gradients would move with it.
     """
 
-    def __init__(self, plan: Plan, privacy: LocalPrivacy, guarantee: Guarantee, cohort: Cohort, model: SiloModel) -> None:
+    def __init__(self, plan: Plan, privacy: PatientPrivacy, guarantee: Guarantee, cohort: Cohort, model: SiloModel) -> None:
         self._plan, self._privacy, self._guarantee = plan, privacy, guarantee
         self._cohort, self._model = cohort, model
         self._augment = Pipeline(plan.data.augmentation, "data.augmentation")
@@ -66,6 +70,24 @@ class PrivateTrainer:
             optimiser.step()
             if training.mu > 0.0:
                 proximal_step(self._model.shared_parameters(), anchor, training.mu * training.optimizer.lr * factor)
+
+    def summed(self, vector: Vector, share: float, bits: SecureBits) -> Integers:
+        """One step's sum of clipped gradients at the global model, on the grid of clip_norm / 2^20, plus this hospital's share
+        of the noise, of standard deviation `share` clip norms; shape (shared values,). Only masked may it leave.
+        """
+        self._model.load(vector, None)
+        dropout, augmentation = (int(word) >> 1 for word in bits.words(2))
+        torch.manual_seed(dropout)
+        self._augment.seed(augmentation)
+        network = self._model.network.train()
+        precision = autocast(self._model.device, self._plan.training.mixed_precision)
+
+        def batch(patient: int, drawn: SecureBits) -> tuple[torch.Tensor, torch.Tensor]:
+            return self._batch(self._drawn(self._patients[patient], drawn))
+
+        total = self._step.sum(network, self._loss, len(self._patients), batch, bits, precision).integers()
+        total += discrete_gaussian(total.size, share * SCALE, bits)
+        return total
 
     def _drawn(self, images: Indices, bits: SecureBits) -> Indices:
         most = self._privacy.max_images_per_patient

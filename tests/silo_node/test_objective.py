@@ -5,8 +5,8 @@ import torch
 from torch.nn import functional
 
 from protocol.plan.training import Loss, Schedule
+from protocol.schedule import lr_factor
 from silo_node.training.objective import Objective
-from silo_node.training.optimiser import lr_factor
 
 CPU = torch.device("cpu")
 LOGITS = torch.randn(12, 3, generator=torch.Generator().manual_seed(1))
