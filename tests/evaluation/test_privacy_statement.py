@@ -196,7 +196,7 @@ def test_an_epsilon_above_eight_is_said_loudly():
         {"sampling_rate": 1.2},
         {"epsilon_by_part": {"train": 8.0}},
         {"secure_aggregation": "yes"},
-        {"mechanism": "distributed"},
+        {"mechanism": "central"},
     ],
 )
 def test_a_promise_that_cannot_be_stated_is_refused(changes: dict[str, Any]):
