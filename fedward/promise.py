@@ -17,7 +17,12 @@ def privacy_facts(plan: Plan, n_values: int | None) -> dict[str, Any]:
     from privacy.utility import cohort_table, noise_to_signal
 
     guarantee = guarantee_of(plan)
-    facts = guarantee.as_json()
+    facts = guarantee.as_json() | {"secure_aggregation": None}
+    if plan.privacy.secure_aggregation:
+        from privacy.secure_aggregation.manifest import MIN_SILOS
+        from privacy.secure_aggregation.sizing import overflow_proof
+
+        facts["secure_aggregation"] = dict(overflow_proof(plan, max(MIN_SILOS, plan.federation.quorum)))
     if plan.privacy.mechanism != "none" and n_values:
         facts["noise_to_signal"] = dataclasses.asdict(noise_to_signal(plan, guarantee, n_values))
         facts["cohorts"] = [dataclasses.asdict(row) for row in cohort_table(plan, n_values, guarantee)]
@@ -30,6 +35,7 @@ def print_privacy(console: Console, facts: dict[str, Any]) -> None:
 
     if facts["epsilon"] is None:
         console.print("  privacy           [bold red]epsilon: infinite[/] - no differential privacy")
+        _print_secure(console, facts["secure_aggregation"])
         return
     loud = "bold yellow" if facts["notes"] else "bold green"
     console.print(
@@ -42,6 +48,7 @@ def print_privacy(console: Console, facts: dict[str, Any]) -> None:
         f"                    noise_multiplier {facts['noise_multiplier']:g}, sampling_rate {facts['sampling_rate']:g}, "
         f"{facts['steps']} steps, clip_norm {facts['clip_norm']:g}"
     )
+    _print_secure(console, facts["secure_aggregation"])
     for note in facts["notes"]:
         console.print(f"                    [bold yellow]{note}[/]")
     if "noise_to_signal" not in facts:
@@ -59,6 +66,21 @@ def print_privacy(console: Console, facts: dict[str, Any]) -> None:
         table.add_row(f"{row['patients']:,}", f"{row['epsilon']:.3g}", rate, _ratio(row["per_round"]))
     console.print()
     console.print(table)
+
+
+def _print_secure(console: Console, proof: dict[str, Any] | None) -> None:
+    """Whom secure aggregation holds against, and why its integers cannot wrap around."""
+    if proof is None:
+        console.print("                    secure aggregation: off; the aggregator sees each hospital's update on its own")
+        return
+    console.print(
+        f"                    secure aggregation: on. With {proof['silos']} hospitals {proof['min_survivors']} must stay, "
+        f"{proof['colluders']} may side with the aggregator"
+    )
+    console.print(
+        f"                    largest sum {proof['largest_sum']:,} of {proof['room']:,} that {proof['width_bits']} bits hold; "
+        f"one step is {proof['step']:.2g}"
+    )
 
 
 def _ratio(value: float) -> str:

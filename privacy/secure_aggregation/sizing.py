@@ -111,6 +111,8 @@ def overflow_proof(plan: Plan, n_silos: int) -> Mapping[str, Any]:
     """The arithmetic of `sizing` for people: the largest sum, what the width holds, and the size of one step."""
     wanted = sizing(plan, n_silos)
     largest = n_silos * math.ceil(wanted.bound * 2**wanted.scale_bits)
+    if isinstance(plan.privacy, DistributedPrivacy):  # in clip norms, four times the usual number of patients all agreeing
+        largest = n_silos * plan.privacy.batch_patients * 4 * 2**SCALE_BITS
     return {
         "silos": n_silos,
         "largest_sum": largest,

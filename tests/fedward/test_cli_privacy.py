@@ -43,7 +43,21 @@ def test_plan_check_says_infinite_for_a_plan_without_privacy(tmp_path: Path) -> 
     path = tmp_path / "plan.yaml"
     path.write_text(json.dumps(TINY))
     assert check(path, "--shallow")["privacy"]["epsilon"] is None
-    assert "epsilon: infinite" in fedward("plan", "check", path, "--shallow").stdout
+    said = fedward("plan", "check", path, "--shallow").stdout
+    assert "epsilon: infinite" in said
+    assert "secure aggregation: off" in said
+
+
+def test_plan_check_proves_that_masked_sums_cannot_wrap_around(tmp_path: Path) -> None:
+    path = tmp_path / "plan.yaml"
+    path.write_text(private(epsilon=4.0, secure_aggregation=True))
+    proof = check(path, "--shallow")["privacy"]["secure_aggregation"]
+    assert 0 < proof["largest_sum"] <= proof["room"] == 2**31 - 1
+    assert (proof["silos"], proof["min_survivors"], proof["colluders"]) == (3, 3, 0)
+    path.write_text(private(epsilon=4.0, secure_aggregation=True, update_bound=1e6, width_bits=16))
+    refused = fedward("plan", "check", path, "--shallow")
+    assert refused.returncode == 2
+    assert "raise width_bits" in refused.stderr
 
 
 def test_plan_check_names_the_layer_that_privacy_refuses_and_the_line(tmp_path: Path) -> None:

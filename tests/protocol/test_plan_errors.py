@@ -25,7 +25,7 @@ def line_with(text: str, wanted: str) -> int:
         ("mu: 0.01", "mu: .nan", "training.mu", "number"),
         ("rounds: 20", "rounds: 2.5", "federation.rounds", "integer"),
         ("rounds: 20", "rounds: true", "federation.rounds", "integer"),
-        ("quorum: 2", "quorom: 2", "federation.quorom", "not a key"),
+        ("quorum: 3", "quorom: 3", "federation.quorom", "not a key"),
         ("lr: 0.5", 'lr: "fast"', "training.optimizer.lr", "number"),
         ('"Resize"', '"LoadImage"', "data.preprocessing[0]", "not an allowed preprocessing"),
         ('"RandFlip"', '"Lambda"', "data.augmentation[0]", "not an allowed augmentation"),
