@@ -100,10 +100,11 @@ def vouch(state: ClientState, identity: Identity, survivors: Sequence[str]) -> t
 
     Asked again for the same survivors it answers the same; another survivor set in the attempt is refused for good.
     """
-    if state.phase is not Phase.VOUCHED:
+    again = state.phase in (Phase.VOUCHED, Phase.UNMASKED)  # an aggregator that was killed asks once more
+    if not again:
         state.expect(Phase.MASKED)
     names, sharers = tuple(sorted(survivors)), {peer.silo for peer in state.peers}
-    if state.phase is Phase.VOUCHED and names != state.survivors:
+    if again and names != state.survivors:
         raise AggregationError(
             f"{state.silo} has vouched for other survivors of this attempt; two sets would open a single update."
         )
@@ -116,6 +117,8 @@ def vouch(state: ClientState, identity: Identity, survivors: Sequence[str]) -> t
         raise AggregationError(f"this is not the identity of {state.silo} in the roster.")
     statement = vouched(state.where, state.manifest_digest, state.silo, state.sharers, names)
     signed = Vouch(state.where, state.manifest_digest, state.silo, state.sharers, names, identity.sign(statement))
+    if again:
+        return state, signed
     held = tuple(Held(one.silo, seed=one.seed) if one.silo in names else Held(one.silo, key=one.key) for one in state.held)
     return replace(state, phase=Phase.VOUCHED, held=held, survivors=names), signed
 

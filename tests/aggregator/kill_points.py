@@ -31,6 +31,8 @@ SILO = (
     "receipts",
     "training/local",
     "training/private",
+    "secure",
+    "secure_answers",
 )
 PLACES = ("aggregator", "privacy/ledger", "protocol/vectors", "protocol/messages", "protocol/transport", "protocol/identity")
 OURS = tuple(str(ROOT / place) for place in (*PLACES, *(f"silo_node/{part}" for part in SILO)))
@@ -52,6 +54,7 @@ class KillAt:
 def run(folder: Path, stores: Path, plan: Any, killer: KillAt | None) -> dict[str, Any]:
     """One process's worth of the job in `folder`."""
     from aggregator.job import Job
+    from protocol.secure_aggregation import Member
     from protocol.transport.in_process import InProcessTransport
     from protocol.vectors import vector_digest
     from silo_node.cohort import CohortStore
@@ -66,7 +69,10 @@ def run(folder: Path, stores: Path, plan: Any, killer: KillAt | None) -> dict[st
         for p in sorted(stores.iterdir())
         if p.is_dir()
     }
-    job = Job(plan, InProcessTransport(nodes), folder / "job", lambda _: None)
+    members = [Member(name, node.public_key) for name, node in nodes.items()]
+    for node in nodes.values():
+        node.pin(members)
+    job = Job(plan, InProcessTransport(nodes), folder / "job", lambda _: None, {}, members)
     with closing(job.journal):
         job.run()
         sys.setprofile(None)
@@ -128,7 +134,7 @@ def forked(folder: Path, stores: Path, plan: Any, killer: KillAt | None) -> dict
     return answer
 
 
-def main(out: Path, points: int, private: bool) -> None:
+def main(out: Path, points: int, private: bool, secure: bool) -> None:
     """Make stores, run undisturbed, then kill and resume at `points` instants spread over the whole job."""
     sys.path.insert(0, str(ROOT))
     import monai.networks.nets  # noqa: F401 - once, before the forks
@@ -141,7 +147,7 @@ def main(out: Path, points: int, private: bool) -> None:
     changes = {"federation.rounds": 3, "federation.average_last": 2, "federation.personal": ["head"]}
     changes |= {"federation.strategy": {"name": "FedAdam", "lr": 0.05}, "evaluation.personalise": "fine_tune"}
     if private:
-        changes = PRIVATE | {"training.local_steps": 2}
+        changes = PRIVATE | {"training.local_steps": 2, "privacy": PRIVATE["privacy"] | {"secure_aggregation": secure}}
     plan = tiny_plan(**changes)
     undisturbed = forked(out / "undisturbed", stores, plan, KillAt(0))
     assert undisturbed is not None
@@ -161,4 +167,4 @@ def main(out: Path, points: int, private: bool) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), private="private" in sys.argv)
+    main(Path(sys.argv[1]), int(sys.argv[2]), private="private" in sys.argv, secure="secure" in sys.argv)

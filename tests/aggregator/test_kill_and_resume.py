@@ -37,8 +37,11 @@ def test_a_job_killed_at_any_instant_resumes_and_ends_bit_identical(tmp_path: Pa
 
 
 @pytest.mark.slow
-def test_a_private_job_killed_at_any_instant_ends_and_every_release_was_charged_exactly_once(tmp_path: Path) -> None:
-    result = kill_and_resume(tmp_path, "private", points=10)
+@pytest.mark.parametrize("words", [("private",), ("private", "secure")], ids=" and ".join)
+def test_a_private_job_killed_at_any_instant_ends_and_every_release_was_charged_exactly_once(
+    words: tuple[str, ...], tmp_path: Path
+) -> None:
+    result = kill_and_resume(tmp_path, *words, points=10)
     assert sum(end["killed"] for end in result["ends"]) >= 9
     undisturbed = result["undisturbed"]
     assert undisturbed["covered"]

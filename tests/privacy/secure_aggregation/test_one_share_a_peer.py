@@ -129,12 +129,24 @@ def test_steps_out_of_order_are_refused(phase: Phase) -> None:
         Phase.VOUCHED: lambda: client.unmask(state, federation.vouches),
     }
     for allowed, step in steps.items():
-        repeated = (allowed is Phase.MASKED and phase is Phase.VOUCHED) or (
+        # An aggregator that was killed asks again: the same word and the same shares, and nothing else.
+        repeated = (allowed is Phase.MASKED and phase in (Phase.VOUCHED, Phase.UNMASKED)) or (
             allowed is Phase.VOUCHED and phase is Phase.UNMASKED
         )
         if allowed is not phase and not repeated:
             with pytest.raises(AggregationError, match="done once"):
                 step()
+
+
+@ways
+def test_a_vouch_can_be_repeated_word_for_word_after_unmasking_and_only_for_the_same_survivors(through: Through) -> None:
+    federation = until_vouched(4)
+    first = federation.vouches[0]
+    federation.unmask()
+    done = through(federation.clients[first.silo])
+    assert client.vouch(done, identity(first.silo), first.survivors) == (done, first)
+    with pytest.raises(AggregationError, match="other survivors"):
+        client.vouch(done, identity(first.silo), [name for name in names(4) if name != "silo-03"])
 
 
 def test_an_attempt_that_is_not_later_than_the_last_is_refused() -> None:
