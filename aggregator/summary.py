@@ -28,7 +28,7 @@ def summarise(job: Job, model: Mapping[str, Any]) -> RunSummary:
     scores = job.scores()
     validation = {record.round: record.scores for record in scores if record.split == "validation"}
     test = {record.kind: record.scores for record in scores if record.split == "test"}
-    rounds, spent = job.journal.rounds(), Spent(plan)
+    rounds, spent = job.rounds(), Spent(plan)
     epsilons = spent.by_round(record.round for record in rounds)
     return RunSummary(
         job=job.name,

@@ -87,9 +87,12 @@ class Progress:
             self._epsilon = f"{self._spent.after(record.round):.3g} of {self._spent.guarantee.epsilon:.3g}"
         if not event.replayed:
             losses = list(record.losses.values())
-            known = f"mean loss {sum(losses) / len(losses):.4f}" if losses else f"epsilon {self._epsilon}"
+            known = [f"mean loss {sum(losses) / len(losses):.4f}"] if losses else []
+            known += [f"epsilon {self._epsilon}"] if self._epsilon else []
             done = f"{len(record.aggregated)} of {len(record.configured)} silos"
-            self._line(f"round {record.round}: {done}, {known}, {record.seconds:.1f} s", quiet=True)
+            self._line(", ".join([f"round {record.round}: {done}", *known, f"{record.seconds:.1f} s"]), quiet=True)
+            if record.rejected:
+                self._line(f"round {record.round} was rejected: {record.rejected}")
 
     def _on_Scored(self, event: Any) -> None:
         from aggregator.tracking.names import of_scores

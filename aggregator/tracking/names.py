@@ -27,7 +27,7 @@ def of_round(record: RoundRecord) -> tuple[Metrics, dict[str, Metrics]]:
     whole = sum(record.weights.values()) or 1.0
     silos = {
         silo: {name: float(values[silo]) for name, values in said.items() if silo in values}
-        | {"federation/weight": record.weights[silo] / whole}
+        | ({"federation/weight": record.weights[silo] / whole} if silo in record.weights else {})  # masked ones are unknown
         for silo in record.aggregated
     }
     parent: Metrics = {

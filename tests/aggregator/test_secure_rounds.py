@@ -189,3 +189,25 @@ def test_private_updates_are_masked_and_charged_once(tmp_path: Path) -> None:
     assert not [reply for _, reply in wire.seen if isinstance(decode_release(reply), PrivateUpdate)]
     releases = [entry.release for entry in Ledger.open(tmp_path / "state0" / "ledger.jsonl").entries]
     assert [release for release in releases if release.startswith("round/")] == ["round/1", "round/2", "round/3"]
+
+
+def test_mlflow_and_the_report_take_a_round_whose_weights_and_losses_nobody_knows(tmp_path: Path) -> None:
+    from aggregator.summary import summarise
+    from aggregator.tracking.names import of_round
+    from evaluation.report.build import build_report
+
+    job, _ = make(tiny_plan(**SECURE), tmp_path)
+    with closing(job.journal):
+        job.run()
+        _, silos = of_round(job.rounds()[0])
+        assert not any(name.startswith(("train/", "federation/weight")) for metrics in silos.values() for name in metrics)
+        model = {
+            "network": "tiny",
+            "n_parameters": 1,
+            "digest": job.rounds()[-1].model_digest,
+            "file": "m",
+            "personal_parts": [],
+        }
+        report = build_report(summarise(job, model))
+    assert report["privacy"]["secure_aggregation"] is True
+    assert report["rounds"][0]["aggregated"] == ["s0", "s1", "s2", "s3"]
