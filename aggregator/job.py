@@ -23,7 +23,7 @@ from aggregator.secure import Pending, run_secure_round
 from aggregator.steps import JudgeRound, LocalPhase, Progress, ScoreModel, Step, TrainRound, next_step, step_key
 from aggregator.strategies import State, build_strategy
 from privacy.guarantee import score_releases
-from protocol.errors import FederationError, JournalError, QuorumError, UpdateError
+from protocol.errors import BudgetError, FederationError, JournalError, QuorumError, UpdateError
 from protocol.messages import Description, PrivateDescription
 from protocol.network import build_network, tensors_of
 from protocol.parts import personal_names, shared_layout
@@ -32,6 +32,7 @@ from protocol.secure_aggregation import Member
 from protocol.transport.base import Transport
 from protocol.vectors import Vector, vector_digest
 
+_PRIVACY = frozenset({"BudgetError", "PolicyError", "LedgerError", "LedgerRolledBackError"})
 _EMA = "ema"  # the strategy's state has other names
 
 
@@ -124,6 +125,9 @@ class Job:
                     f"the cohort of {silo} changed since this job began; start a new job in another --out folder."
                 )
         if len(roster.descriptions) < self.plan.federation.quorum:
+            refused = {reason.split(":", 1)[0] for reason in roster.failures.values()}
+            if not roster.descriptions and refused <= _PRIVACY:
+                raise BudgetError(f"no hospital can take part, nothing was charged:\n{named(roster.failures)}")
             raise QuorumError(
                 f"{len(roster.descriptions)} of {len(roster.configured)} silos can take part, the plan's quorum is "
                 f"{self.plan.federation.quorum}:\n{named(roster.failures)}"

@@ -86,5 +86,8 @@ def checked_delta(update: Update | PrivateUpdate, size: int) -> Vector:
 
 
 def named(failures: Mapping[str, str]) -> str:
-    """Failures as people read them, one line a silo."""
-    return "\n".join(f"  {silo}: {reason}" for silo, reason in failures.items())
+    """Failures as people read them: one line a reason, with everyone who gave it."""
+    silos: dict[str, list[str]] = {}
+    for silo, reason in failures.items():
+        silos.setdefault(reason, []).append(silo)
+    return "\n".join(f"  {', '.join(names)}: {reason}" for reason, names in silos.items())

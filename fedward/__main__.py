@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -21,6 +22,8 @@ def main() -> None:
     os.umask(0o077)  # cohorts, models and reports are for the one who runs this, until shared on purpose
     signal.signal(signal.SIGTERM, _interrupt)  # a container that is stopped ends like one that is interrupted
     debug = "--debug" in sys.argv
+    # What a silo refuses is told by the command itself; its own log is for a silo that runs alone.
+    logging.basicConfig(level=logging.DEBUG if debug else logging.CRITICAL, format="%(name)s: %(message)s")
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:
         app(args=arguments, prog_name="fedward")
@@ -32,7 +35,8 @@ def main() -> None:
     except (KeyboardInterrupt, SystemExit) as stop:
         if isinstance(stop, KeyboardInterrupt) or stop.code == 130:  # the command line's own word for Ctrl-C
             _say("[bold]Stopped.[/]  ", _STOPPED)
-            sys.exit(130)
+            sys.stdout.flush()
+            os._exit(130)  # a silo may be in the middle of a pass; its thread would abort the ordinary way out
         raise
     except Exception as error:
         if debug:

@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fedward.hospitals import ledger_of, policies_of, refuse_plan
+from fedward.hospitals import home_of, ledger_of, policies_of, refuse_plan
 from fedward.note import note
 from protocol.errors import InputError
 from protocol.plan import Plan
@@ -43,7 +43,8 @@ class Settings:
 
     `policy` stands for every hospital's own file; without it each store's neighbour NAME.policy.yaml does. `accept_no_dp`
     says for every hospital that a plan without differential privacy may run. `ledgers` is the folder of the cohorts' ledgers;
-    without it each lies beside its store, where the next run finds it.
+    without it each lies beside its store, where the next run finds it. `homes` is the folder of the silos' keys and newest
+    receipts; without it the user's data folder, where neither a new `out` nor a lost ledger forgets them.
     """
 
     out: Path
@@ -54,6 +55,7 @@ class Settings:
     policy: Path | None = None
     accept_no_dp: bool = False
     ledgers: Path | None = None
+    homes: Path | None = None
 
 
 def run_federation(plan: Plan, stores: Mapping[str, Path], settings: Settings, observe: Observer) -> Result:
@@ -85,8 +87,9 @@ def run_federation(plan: Plan, stores: Mapping[str, Path], settings: Settings, o
             cohort,
             out / "silos" / name,
             policy=policies[name],
-            ledger=ledger_of(stores[name], settings.ledgers),
+            ledger=(ledger := ledger_of(stores[name], settings.ledgers)),
             device=settings.device,
+            home=home_of(ledger, settings.homes),
         )
         for name, cohort in cohorts.items()
     }
@@ -132,6 +135,8 @@ def _check(plan: Plan, stores: Mapping[str, Path], settings: Settings) -> None:
             f"{len(stores)} silos given, the plan's quorum is {plan.federation.quorum}; "
             "add --silo NAME=STORE, or lower federation.quorum."
         )
+    if settings.resume and not (settings.out / "job" / "journal.sqlite").exists():
+        raise InputError(f"there is no job in {settings.out} to resume. Leave --resume out to begin one; it is charged anew.")
     if not settings.resume and (settings.out / "job" / "journal.sqlite").exists():
         raise InputError(f"{settings.out} already holds a job. Continue it with --resume, or choose another --out.")
 

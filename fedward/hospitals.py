@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import platformdirs
 
 from protocol.errors import PolicyError
 from protocol.plan import Plan
@@ -18,6 +22,22 @@ def ledger_of(store: Path, folder: Path | None) -> Path:
     """The ledger of the cohort in `store`: beside it, so that it outlives every run; or in `folder`."""
     store = store.absolute()
     return (folder or store.parent) / f"{store.name}.ledger.jsonl"
+
+
+def ledgers_beside(stores: Mapping[str, Path]) -> list[str]:
+    """Names of the ledgers that lie beside the stores."""
+    return [ledger.name for store in stores.values() if (ledger := ledger_of(store, None)).exists()]
+
+
+def home_of(ledger: Path, folder: Path | None) -> Path:
+    """Where the silo with this ledger keeps its key and newest receipt: by the ledger's place, in the user's data folder."""
+    if folder is None:
+        named = os.environ.get("FEDWARD_HOME")
+        folder = Path(named) if named else platformdirs.user_data_path("fedward")
+    place = hashlib.sha256(str(ledger.absolute()).encode()).hexdigest()[:16]
+    home = folder / "silos" / f"{ledger.name.removesuffix('.ledger.jsonl')}-{place}"
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return home
 
 
 def policies_of(stores: Mapping[str, Path], settings: Settings) -> dict[str, Policy]:

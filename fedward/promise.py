@@ -15,6 +15,7 @@ def privacy_facts(plan: Plan, n_values: int | None) -> dict[str, Any]:
     """The plan's guarantee as JSON types; with `n_values` trained values also noise against signal. Raises PlanError."""
     from privacy.guarantee import guarantee_of
     from privacy.utility import cohort_table, noise_to_signal
+    from protocol.plan.privacy import PatientPrivacy
 
     guarantee = guarantee_of(plan)
     facts = guarantee.as_json() | {"secure_aggregation": None}
@@ -23,7 +24,8 @@ def privacy_facts(plan: Plan, n_values: int | None) -> dict[str, Any]:
         from privacy.secure_aggregation.sizing import overflow_proof
 
         facts["secure_aggregation"] = dict(overflow_proof(plan, max(MIN_SILOS, plan.federation.quorum)))
-    if plan.privacy.mechanism != "none" and n_values:
+    if isinstance(plan.privacy, PatientPrivacy) and n_values:
+        facts["batch_patients"] = plan.privacy.batch_patients
         facts["noise_to_signal"] = dataclasses.asdict(noise_to_signal(plan, guarantee, n_values))
         facts["cohorts"] = [dataclasses.asdict(row) for row in cohort_table(plan, n_values, guarantee)]
     return facts
@@ -43,7 +45,7 @@ def print_privacy(console: Console, facts: dict[str, Any]) -> None:
         f"{facts['unit']} ({facts['mechanism']} noise)"
     )
     parts = ", ".join(f"{part} {value:.3g}" for part, value in facts["epsilon_by_part"].items())
-    console.print(f"                    by part of the cohort: {parts}; a patient stands in one")
+    console.print(f"                    by part of the cohort: {parts}; " + _stands(facts))
     console.print(
         f"                    noise_multiplier {facts['noise_multiplier']:g}, sampling_rate {facts['sampling_rate']:g}, "
         f"{facts['steps']} steps, clip_norm {facts['clip_norm']:g}"
@@ -58,14 +60,22 @@ def print_privacy(console: Console, facts: dict[str, Any]) -> None:
         f"                    noise / signal at one hospital: {_ratio(ratio['per_step'])} a step, {_ratio(ratio['per_round'])} "
         f"a round; along the gradient {_ratio(ratio['along_gradient'])} a round"
     )
-    table = Table(title="The same plan at hospitals of other sizes", title_justify="left", box=None, padding=(0, 3, 0, 0))
-    for column in ("training patients", "epsilon, same batch", "at sampling rate", "noise / signal a round, same rate"):
+    title = "Other plans, for comparison: this one costs a patient the same at a hospital of any size"
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 3, 0, 0))
+    batch = f"{facts['batch_patients']:g} of them a step would cost"
+    for column in ("training patients", batch, "at sampling rate", "noise / signal a round as planned"):
         table.add_column(column, justify="right")
     for row in facts["cohorts"]:
         rate = f"{row['sampling_rate']:.3g}"
         table.add_row(f"{row['patients']:,}", f"{row['epsilon']:.3g}", rate, _ratio(row["per_round"]))
     console.print()
     console.print(table)
+
+
+def _stands(facts: dict[str, Any]) -> str:
+    """How the costs of the parts make up the plan's."""
+    several = facts["epsilon"] > max(facts["epsilon_by_part"].values()) * (1 + 1e-9)
+    return "a patient may stand in another one at each hospital" if several else "a patient stands in one"
 
 
 def _print_secure(console: Console, proof: dict[str, Any] | None) -> None:

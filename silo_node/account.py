@@ -34,7 +34,8 @@ class Account:
         if not self._path.exists():
             raise LedgerError(
                 f"{self._path.name} is gone, and this silo has signed for charges in it. Restore it from your backup; without "
-                "it the budget of this cohort counts as spent."
+                "it the budget of this cohort counts as spent. Only if this is another cohort, of other patients, in the same "
+                f"place: delete the silo's {self._receipts.path.parent.name}/{self._receipts.path.name}."
             )
         self._ledger.refresh()
         self._ledger.expect(heads)

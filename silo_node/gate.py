@@ -182,7 +182,8 @@ class Gate:
     def _refuse_scores(self, *, noised: bool) -> None:
         order = ("none", "noised", "exact")
         if order.index(self._policy.scores) < order.index("noised" if noised else "exact"):
-            raise GateError(f"this hospital's policy lets no such scores leave (scores: {self._policy.scores}); nothing left.")
+            kind = "noised" if noised else "exact"
+            raise GateError(f"this hospital's policy lets no {kind} scores leave (scores: {self._policy.scores}).")
 
     def _check_scores(self, scores: Scores | PrivateScores) -> None:
         self._refuse_scores(noised=isinstance(scores, PrivateScores))

@@ -45,16 +45,26 @@ class SiloNode:
 
     `state` is a folder inside the hospital: it holds models, cached pixels and the silo's private key. `ledger` is the file
     that remembers what the cohort's patients have paid; it outlives every job and stays with the cohort. `public_key` is what
-    others know the silo by; `pin` tells it theirs.
+    others know the silo by; `pin` tells it theirs. `home` is where the key and the newest receipt of the ledger lie, if not in
+    `state`: apart from the ledger, so that a ledger that was deleted or set back is noticed.
     """
 
     def __init__(
-        self, name: str, store: CohortStore, state: Path, *, policy: Policy, ledger: Path, device: str = "auto"
+        self,
+        name: str,
+        store: CohortStore,
+        state: Path,
+        *,
+        policy: Policy,
+        ledger: Path,
+        device: str = "auto",
+        home: Path | None = None,
     ) -> None:
         self.name = name
         self._store, self._state, self._device = store, state, device
-        self._identity = Identity.open(state / "identity.key")
-        self._account = Account(ledger, store.path.name, self._identity, state / "receipt.json", policy)
+        own = home or state
+        self._identity = Identity.open(own / "identity.key")
+        self._account = Account(ledger, store.path.name, self._identity, own / "receipt.json", policy)
         self._gate = Gate(policy, self._account)
         self._peers: tuple[Member, ...] = ()
         self._jobs: dict[str, Job] = {}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import signal
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,9 @@ settings.load_profile("fedward")
 # A runner that was started in the background ignores Ctrl-C, and so would everything it starts; tests of Ctrl-C need it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# What silos keep of their ledgers outlives a run; that of the tests does not outlive the tests.
+os.environ["FEDWARD_HOME"] = tempfile.mkdtemp(prefix="fedward-tests-")
 
 SIZE = 16
 

@@ -21,7 +21,7 @@ OFF_PRIVATE = (
 )
 ON = (
     "Secure aggregation was on: whoever runs the aggregator learned the sum of the hospitals' model changes, no single one, "
-    "as long as at most a third of the hospitals side with it."
+    "as long as no more of them side with it than its threshold bears: of n hospitals (n - 1) / 3, rounded down, none of three."
 )
 LIMITS = (
     "Secure aggregation hides who contributed what, not what the sum reveals: two hospitals that work together with the "

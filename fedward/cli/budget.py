@@ -43,7 +43,8 @@ def budget(
         raise InputError(f"--plot {plot}: the name must end in {' or '.join(_FORMATS)}.")
     book = Ledger.open(ledger_of(ledger))
     spent = spent_epsilon(book, delta)
-    limit = _limit(book, *_allowed(book.path, max_epsilon, delta))
+    total, at, per_study = _allowed(book.path, max_epsilon, delta)
+    limit = _limit(book, total, at) | {"max_epsilon_per_study": per_study}
     console = Console(stderr=json_, emoji=False, highlight=False)
     _print(book, spent, limit, console)
     if plot is not None:
@@ -69,12 +70,12 @@ def ledger_of(path: Path) -> Path:
     return beside
 
 
-def _allowed(ledger: Path, max_epsilon: float | None, delta: float | None) -> tuple[float, float]:
-    """(epsilon, delta) that all studies together may cost: the options, else the policy beside the ledger or its defaults."""
+def _allowed(ledger: Path, max_epsilon: float | None, delta: float | None) -> tuple[float, float, float]:
+    """(epsilon, delta) of all studies together, and epsilon of one: the options, else the policy beside the ledger."""
     from silo_node.policy import load_policy
 
     policy = load_policy(ledger.with_name(ledger.name.removesuffix(".ledger.jsonl") + ".policy.yaml"))
-    return max_epsilon or policy.max_epsilon_total, delta or policy.max_delta
+    return max_epsilon or policy.max_epsilon_total, delta or policy.max_delta, policy.max_epsilon_per_study
 
 
 def _limit(book: Ledger, max_epsilon: float, delta: float) -> dict[str, Any]:
@@ -109,10 +110,11 @@ def _print(book: Ledger, spent: Spent, limit: dict[str, Any], console: Console) 
     console.print("A patient stands in one part of each study: a study costs its largest part, a total its worst patient.")
     over = limit["share_spent"] >= 1.0
     colour = "red" if over else "green"
-    left = "nothing is left" if over else f"room for one more study of about epsilon {limit['epsilon_left']:.2f}"
+    room = min(limit["epsilon_left"], limit["max_epsilon_per_study"])
+    left = "nothing is left" if over else f"room for a next study of up to epsilon {room:.2f} at that delta"
     console.print(
-        f"[{colour}]{limit['share_spent']:.1%}[/] of a limit of epsilon {limit['max_epsilon']:g} is spent (Renyi filter, "
-        f"order {limit['order']}, delta {limit['delta']:g}): {left}."
+        f"[{colour}]{limit['share_spent']:.1%}[/] of the limit of epsilon {limit['max_epsilon']:g} at delta {limit['delta']:g} "
+        f"is spent: {left}. (A Renyi filter of order {limit['order']} counts; its shares are not shares of epsilon.)"
     )
     console.print(f"Head     {book.head.entries} charges, {book.head.digest}", soft_wrap=True)
     if book.torn:
@@ -130,7 +132,9 @@ def _print_bars(spent: Spent, limit: dict[str, Any], console: Console) -> None:
         bar = "█" * max(1, round(_BAR * value / most)) if value > 0 else ""
         console.print(f"{name[:width]:<{width}} {bar} {value:.3f}", markup=False, soft_wrap=True)
     ruler = "─" * max(0, round(_BAR * limit["max_epsilon"] / most) - 1) + "┤"
-    console.print(f"{'limit':<{width}} {ruler} {limit['max_epsilon']:g}", markup=False, soft_wrap=True)
+    console.print(
+        f"{'limit':<{width}} {ruler} {limit['max_epsilon']:g} at delta {limit['delta']:g}", markup=False, soft_wrap=True
+    )
 
 
 def _what(study: Study, part: str) -> str:

@@ -46,6 +46,7 @@ def run(
     """Run a federation over real cohort stores on this machine; killed at any instant, --resume continues it."""
     from fedward.cli.silos import parse_silos
     from fedward.federation import Settings, run_federation
+    from fedward.hospitals import ledgers_beside
     from fedward.progress import Progress, print_result
     from protocol.plan import load_plan
 
@@ -53,6 +54,8 @@ def run(
     wanted = load_plan(plan)
     where = out or Path(f"{wanted.name}-run")
     settings = Settings(where, resume, tracking_uri, device, threads, policy, accept_no_dp, ledgers)
+    if ledgers is not None and (beside := ledgers_beside(stores)):
+        typer.echo(f"--ledgers: this run is charged there, not to {', '.join(beside)} beside the stores.", err=True)
     if wanted.privacy.mechanism == "none" and accept_no_dp:
         _warn_no_privacy()
     with Progress() as progress:

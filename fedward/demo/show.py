@@ -29,7 +29,7 @@ def run_demo(out: Path, *, threads: int = 0) -> Result:
     Console(stderr=True, emoji=False).print(_promise(plan), soft_wrap=True, markup=False, highlight=False)
     stores = _make_cohorts(out)
     with JobProgress() as progress:
-        result = run_federation(plan, stores, Settings(out, threads=threads), progress)
+        result = run_federation(plan, stores, Settings(out, threads=threads, homes=out / "homes"), progress)
     print_result(result)
     return result
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -60,8 +61,27 @@ def parse_part(text: str, kind: type[P], *, name: str, advice: str) -> P:
     try:
         return kind.model_validate_json(json.dumps(value))
     except ValidationError as error:
-        lines = [f"{name}:{line_of(node, e['loc'])}: {_key(e['loc'])}: {_say(e)}" for e in error.errors()]
+        lines = [line for e in error.errors() for line in _lines(name, node, e)]
         raise PlanError("\n".join(lines)) from error
+
+
+_NAMED = re.compile(r"^([a-z_]+(?:\.[a-z_]+)+)( |: )")  # a rule between two parts of a plan begins with the key it is about
+
+
+def _lines(name: str, node: yaml.Node | None, error: Any) -> list[str]:
+    """One line for each thing that is wrong, with the line of its key."""
+    said, location = _say(error), error["loc"]
+    if location or error["type"] != "value_error":
+        return [f"{name}:{line_of(node, location)}: {_key(location)}: {said}"]
+    lines: list[str] = []
+    for one in said.split("; "):
+        found = _NAMED.match(one)
+        if found is None and lines:
+            lines[-1] += f"; {one}"
+        else:
+            key, text = (found[1], one[found.end() :]) if found else ("plan", one)
+            lines.append(f"{name}:{line_of(node, key.split('.') if found else [])}: {key}: {text}")
+    return lines
 
 
 def _where(error: yaml.YAMLError) -> str:
@@ -111,7 +131,8 @@ def _say(error: Any) -> str:
     if kind == "value_error":
         return str(context["error"])
     if kind.startswith("union_tag"):
-        return f"name must be one of {context.get('expected_tags', 'the documented ones')}"
+        key = str(context.get("discriminator", "name")).strip("'")
+        return f"{key} must be one of {context.get('expected_tags', 'the documented ones')}"
     got = error["input"]
     shown = "" if isinstance(got, dict | list) else f", not {got!r}"
     text = str(error["msg"]).removeprefix("Input ").replace("Tuple should", "list should").replace(" after validation", "")

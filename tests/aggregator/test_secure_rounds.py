@@ -132,7 +132,7 @@ def test_below_the_threshold_the_round_fails_by_name_and_nothing_is_opened(tmp_p
     job, wire = make(tiny_plan(**SECURE), tmp_path, lose=lose)
     with closing(job.journal), pytest.raises(QuorumError, match="no single update was revealed") as caught:
         job.run()
-    assert "s1: training: timeout" in str(caught.value)
+    assert "s1, s2: training: timeout" in str(caught.value)
     assert not [1 for _, reply in wire.seen if type(decode_release(reply)).__name__ in ("Vouched", "Revealed")]
 
 

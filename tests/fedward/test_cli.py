@@ -70,7 +70,7 @@ def test_an_example_plan_can_be_written_and_checked(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "where", "says"),
     [
-        ("quorum: 2", "quorom: 2", "federation.quorom", "not a key"),
+        ("quorum: 3", "quorom: 3", "federation.quorom", "not a key"),
         ('"spatial_size": [64, 64]', '"spatial_size": [64, 64], "sharp": 1', "data.preprocessing[0]", "takes no sharp"),
         ('"in_shape": [1, 64, 64]', '"in_shape": [1, 32, 32]', "network", "cannot take"),
         ('"classes": 2', '"classes": 3', "network", "needs [1, 2]"),

@@ -35,7 +35,7 @@ def line_with(text: str, wanted: str) -> int:
         ('classes: ["0", "1"]', 'classes: ["1", "1"]', "task", "once"),
         ('name: "FedProx"', 'name: "FedMagic"', "federation.strategy", "FedYogi"),
         ('"prob": 0.5', '"prob": 5', "data.augmentation[0]", "not a probability"),
-        ("warmup_rounds: 0", "warmup_rounds: 500", "plan", "no round after the warm-up"),
+        ("warmup_rounds: 0", "warmup_rounds: 500", "training.schedule.warmup_rounds", "no round after the warm-up"),
         ("average_last: 1", "average_last: 99", "federation", "more than rounds"),
     ],
 )
