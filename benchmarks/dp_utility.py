@@ -1,20 +1,23 @@
-"""What does patient-level privacy cost in AUROC? Four hospitals of real dermoscopy, examples/dermoscopy/plan-private.yaml.
+"""What does patient-level privacy cost in AUROC? Four hospitals of real dermoscopy, both private example plans.
 
     python benchmarks/dp_utility.py --work W            epsilon infinite, 8, 3 and 1, three seeds; --jobs 2: two at a time
+    python benchmarks/dp_utility.py --mechanism distributed        only one of the two: local or distributed
     python benchmarks/dp_utility.py --plot out.png      also the picture
     python benchmarks/dp_utility.py --quick --json      under a minute: one seed, few images - only shows that it runs
     python benchmarks/dp_utility.py --held-out --epsilons 8 --seeds 1 --change privacy.views=1      what a setting is worth
 
 The last line is how settings are chosen: a quarter of the training patients is held out, and the test fold is not looked at.
 
-Everything is the plan as it stands, mechanism local, delta 1e-6; only epsilon changes, and fedward finds the noise that goes
-with it. Fewer steps need less noise each, so below epsilon 8 the plan's rounds are multiplied by (epsilon / 8)^(2/3): 21 of 40
-at epsilon 3, 10 at epsilon 1. About so many did best on patients held out of the training fold.
+Local is examples/dermoscopy/plan-private.yaml: every hospital adds all of the noise. Distributed is plan-distributed.yaml
+beside it: each adds a share, and secure aggregation opens only the sum. Everything is the plan as it stands, delta 1e-6; only
+epsilon changes, and fedward finds the noise that goes with it. Fewer steps need less noise each, so below epsilon 8 the
+plan's rounds are multiplied by (epsilon / 8)^(2/3): of local's 40, 21 at epsilon 3 and 10 at epsilon 1. About so many did
+best there on patients held out of the training fold; distributed takes the rule over.
 
-"infinite" is the same plan with noise_multiplier 0.05, a twenty-fourth of the noise at epsilon 8: patients are still sampled,
-clipped and cut to integers, but no noise worth the name is added and nothing is promised. What clipping, the smaller network
-and the settings that privacy forbids cost shows beside the non-private plan.yaml, whose figures `--reference` reads from the
-output of `benchmarks/dermoscopy.py --json`.
+"infinite" is the same plan with noise_multiplier 0.05, a twenty-fourth of local's noise at epsilon 8: patients are still
+sampled, clipped and cut to integers, but no noise worth the name is added and nothing is promised. What clipping, the smaller
+network and the settings that privacy forbids cost shows beside the non-private plan.yaml, whose figures `--reference` reads
+from the output of `benchmarks/dermoscopy.py --json`.
 
 AUROCs are exact and computed here, on the hospitals' stores: the data are public research data. In a federation only noised
 histograms leave a hospital, and their noise would be measured along. Ledgers of each unit lie in a temporary folder of its own.
@@ -39,11 +42,13 @@ from dermoscopy_sites import DATA, JUDGED, ROOT, SITES, Unit, keep, open_nodes, 
 from rich.console import Console
 from rich.table import Table
 
-PLAN = ROOT / "examples" / "dermoscopy" / "plan-private.yaml"
+EXAMPLES = ROOT / "examples" / "dermoscopy"
+PLANS = {"local": EXAMPLES / "plan-private.yaml", "distributed": EXAMPLES / "plan-distributed.yaml"}  # by mechanism
 EPSILONS = (math.inf, 8.0, 3.0, 1.0)
 NO_NOISE = 0.05
 FULL_LENGTH = 8.0  # epsilon from which the plan runs all of its rounds; make_plan says how many below
 COLOURS = ("#0072B2", "#D55E00")  # Okabe and Ito's blue and vermilion: told apart by every eye
+MARKS = {"local": ("o", "-"), "distributed": ("s", "-.")}
 REFERENCES = {"best": ("--", "without privacy: plan.yaml"), "naive FedAvg": (":", "without privacy: naive FedAvg")}
 Result = dict[str, Any]
 
@@ -69,11 +74,11 @@ class Variant:
         return ["--rounds", str(self.rounds or 0), *changes, *(["--held-out"] if self.held_out else [])]
 
 
-def make_plan(epsilon: float, seed: int, variant: Variant) -> Any:
-    """The private example at another epsilon: below 8 with rounds * (epsilon / 8)^(2/3) rounds, as the module says."""
+def make_plan(mechanism: str, epsilon: float, seed: int, variant: Variant) -> Any:
+    """The mechanism's example at another epsilon: below 8 with rounds * (epsilon / 8)^(2/3) rounds, as the module says."""
     from protocol.plan import load_plan, parse_plan
 
-    value = load_plan(PLAN).to_json()
+    value = load_plan(PLANS[mechanism]).to_json()
     value["seed"] = seed
     for change in variant.changes:
         path, _, new = change.partition("=")
@@ -96,7 +101,7 @@ def make_plan(epsilon: float, seed: int, variant: Variant) -> Any:
     federation["average_last"] = min(federation["average_last"], federation["rounds"])
     if variant.quick:
         value["privacy"]["sampling_rate"] = min(value["privacy"]["sampling_rate"], 0.1)
-    return parse_plan(json.dumps(value), name=PLAN.name)
+    return parse_plan(json.dumps(value), name=PLANS[mechanism].name)
 
 
 def run_unit(plan: Any, work: Path, part: str) -> Result:
@@ -105,6 +110,7 @@ def run_unit(plan: Any, work: Path, part: str) -> Result:
 
     from aggregator.job import Job
     from privacy.guarantee import guarantee_of
+    from protocol.secure_aggregation import Member
     from protocol.transport.in_process import InProcessTransport
 
     torch.set_num_threads(1)
@@ -113,7 +119,10 @@ def run_unit(plan: Any, work: Path, part: str) -> Result:
         folder = Path(name)
         # The hospitals of a benchmark refuse nothing: "infinite" would pass every sensible policy.
         nodes = open_nodes(work, folder, max_epsilon_per_study=1e9, max_epsilon_total=1e9)
-        job = Job(plan, InProcessTransport(nodes), folder / "job", lambda _: None)
+        members = [Member(name, node.public_key) for name, node in nodes.items()]
+        for node in nodes.values():
+            node.pin(members)
+        job = Job(plan, InProcessTransport(nodes), folder / "job", lambda _: None, {}, members)
         with closing(job.journal):
             job.run()
             seconds = time.monotonic() - start
@@ -144,24 +153,27 @@ def _exact(plan: Any, job: str, vector: Any, store: Path, state: Path, part: str
     return None if found is None else float(found[0])
 
 
-def make_unit(epsilon: float, seed: int, work: Path, variant: Variant) -> Unit:
-    """One epsilon under one seed."""
-    plan = make_plan(epsilon, seed, variant)
-    arguments = ["--work", str(work), "--unit", str(epsilon), "--seeds", str(seed), *variant.arguments]
-    return Unit(unit_file(work, f"private {epsilon:g}", plan), lambda: run_unit(plan, work, variant.part), arguments)
+def make_unit(mechanism: str, epsilon: float, seed: int, work: Path, variant: Variant) -> Unit:
+    """One mechanism and epsilon under one seed."""
+    plan = make_plan(mechanism, epsilon, seed, variant)
+    chosen = ["--mechanism", mechanism, "--unit", str(epsilon), "--seeds", str(seed)]
+    arguments = ["--work", str(work), *chosen, *variant.arguments]
+    name = "private" if mechanism == "local" else mechanism
+    return Unit(unit_file(work, f"{name} {epsilon:g}", plan), lambda: run_unit(plan, work, variant.part), arguments)
 
 
 # -------------------------------------------------------------------------------------------------------------- showing
 
 
-def summarise(results: dict[float, list[Result]]) -> list[Result]:
-    """Per epsilon: each judged hospital's mean, lowest and highest seed, and the mean of the two."""
+def summarise(results: dict[tuple[str, float], list[Result]]) -> list[Result]:
+    """Per mechanism and epsilon: each judged hospital's mean, lowest and highest seed, and the mean of the two."""
     rows = []
-    for epsilon, seeds in results.items():
+    for (mechanism, epsilon), seeds in results.items():
         values = {site: [seed["auroc"][site] for seed in seeds] for site in JUDGED}
         values["mean of the two"] = [statistics.mean(pair) for pair in zip(*values.values(), strict=True)]
         rows.append(
             {
+                "mechanism": mechanism,
                 "epsilon": None if math.isinf(epsilon) else epsilon,
                 "noise_multiplier": seeds[0]["noise_multiplier"],
                 "by_seed": values,
@@ -176,17 +188,17 @@ def summarise(results: dict[float, list[Result]]) -> list[Result]:
 def show(rows: Sequence[Result], reference: Result, seeds: Iterable[int], part: str, console: Console) -> None:
     """The table people read."""
     table = Table(title=f"{part.capitalize()} AUROC, mean over seeds {', '.join(map(str, seeds))} and range")
-    for column in ("epsilon", "noise", *JUDGED, "mean of the two"):
-        table.add_column(column, justify="left" if column == "epsilon" else "right", no_wrap=True)
+    for column in ("mechanism", "epsilon", "noise", *JUDGED, "mean of the two"):
+        table.add_column(column, justify="left" if column in ("mechanism", "epsilon") else "right", no_wrap=True)
     for row in rows:
         spans = {name: f"{low:.2f}-{high:.2f}".replace("0.", ".") for name, (low, high) in row["range"].items()}
         cells = [f"{row['mean'][name]:.3f} ({span})" for name, span in spans.items()]
         epsilon = "infinite" if row["epsilon"] is None else f"{row['epsilon']:g}"
-        table.add_row(epsilon, f"{row['noise_multiplier']:.3g}", *cells)
+        table.add_row(row["mechanism"], epsilon, f"{row['noise_multiplier']:.3g}", *cells)
     for name in REFERENCES:
         if name in reference:
             cells = [f"{reference[name]['sites'][site]:.3f}" for site in JUDGED]
-            table.add_row(name, "none", *cells, f"{reference[name]['mean']:.3f}")
+            table.add_row(name, "infinite", "none", *cells, f"{reference[name]['mean']:.3f}")
     console.print(table)
 
 
@@ -197,19 +209,25 @@ def plot(rows: Sequence[Result], reference: Result, path: Path) -> None:
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    ordered = sorted(rows, key=lambda row: row["epsilon"] or math.inf)
-    places = range(len(ordered))
+    epsilons = sorted({row["epsilon"] or math.inf for row in rows})
+    places = range(len(epsilons))
     figure, axes = plt.subplots(1, len(JUDGED), figsize=(8.6, 3.8), sharey=True, layout="constrained")
     for site, colour, axis in zip(JUDGED, COLOURS, axes, strict=True):
-        axis.plot(places, [row["mean"][site] for row in ordered], color=colour, linewidth=2, label="private plan: mean")
-        points = [(place, value) for place, row in zip(places, ordered, strict=True) for value in row["by_seed"][site]]
-        axis.scatter(*zip(*points, strict=True), s=26, facecolor="white", edgecolor=colour, zorder=3, label="one seed")
+        for mechanism, (marker, line) in MARKS.items():
+            of = {epsilons.index(row["epsilon"] or math.inf): row for row in rows if row["mechanism"] == mechanism}
+            if not of:
+                continue
+            means = [of[place]["mean"][site] for place in sorted(of)]
+            axis.plot(sorted(of), means, color=colour, linewidth=2, linestyle=line, label=f"{mechanism}: mean")
+            points = [(place, value) for place, row in of.items() for value in row["by_seed"][site]]
+            look = {"s": 26, "marker": marker, "facecolor": "white", "edgecolor": colour, "zorder": 3}
+            axis.scatter(*zip(*points, strict=True), **look, label=f"{mechanism}: one seed")
         for name, (style, label) in REFERENCES.items():
             if name in reference:
                 axis.axhline(reference[name]["sites"][site], color="#444444", linestyle=style, linewidth=1.2, label=label)
         axis.axhline(0.5, color="#999999", linewidth=0.8)
         axis.annotate("chance", (places[-1], 0.5), xytext=(0, 3), textcoords="offset points", ha="right", color="#666666")
-        axis.set_xticks(places, ["∞" if row["epsilon"] is None else f"{row['epsilon']:g}" for row in ordered])
+        axis.set_xticks(places, ["∞" if math.isinf(epsilon) else f"{epsilon:g}" for epsilon in epsilons])
         axis.set(title=site, xlabel="epsilon (a patient, delta 1e-6)", ylim=(0.47, 0.84))
         axis.spines[["top", "right"]].set_visible(False)
         axis.grid(axis="y", color="#e5e5e5")
@@ -233,6 +251,7 @@ def main() -> None:
     cli.add_argument("--data", type=Path, default=DATA, help="folder with to_dicom.py")
     cli.add_argument("--work", type=Path, default=None, help="folder for stores and finished units; default: a temporary one")
     cli.add_argument("--seeds", default="1,2,3")
+    cli.add_argument("--mechanism", choices=("both", *PLANS), default="both", help="which of the two plans; default: both")
     cli.add_argument("--epsilons", default=",".join(f"{epsilon:g}" for epsilon in EPSILONS), help="inf: no noise")
     cli.add_argument("--jobs", type=int, default=1, help="units at a time, one thread each")
     cli.add_argument("--rounds", type=int, default=0, help="override the plan's rounds")
@@ -248,7 +267,7 @@ def main() -> None:
     rounds = args.rounds or (2 if args.quick else None)
     variant = Variant(rounds, tuple(args.change), args.held_out, args.quick)
     if args.unit:
-        keep(make_unit(float(args.unit), seeds[0], args.work, variant))
+        keep(make_unit(args.mechanism, float(args.unit), seeds[0], args.work, variant))
         return
     console = Console(stderr=True)
     if not (args.data / "to_dicom.py").exists():
@@ -260,14 +279,15 @@ def main() -> None:
         with console.status("importing four hospitals"):
             prepare(work, args.data, 150 if args.quick else None)
         units = {
-            (epsilon, seed): make_unit(epsilon, seed, work, variant)
+            (mechanism, epsilon, seed): make_unit(mechanism, epsilon, seed, work, variant)
             for seed in seeds
+            for mechanism in (PLANS if args.mechanism == "both" else [args.mechanism])
             for epsilon in map(float, args.epsilons.split(","))
         }
         run_units(list(units.values()), 1 if args.quick else args.jobs, console, __file__)
-        results: dict[float, list[Result]] = {}
-        for (epsilon, _), unit in units.items():
-            results.setdefault(epsilon, []).append(json.loads(unit.file.read_text()))
+        results: dict[tuple[str, float], list[Result]] = {}
+        for (mechanism, epsilon, _), unit in units.items():
+            results.setdefault((mechanism, epsilon), []).append(json.loads(unit.file.read_text()))
     rows, reference = summarise(results), read_reference(args.reference)
     show(rows, reference, seeds, variant.part, console)
     if args.plot:
