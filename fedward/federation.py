@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import platform
 from collections.abc import Iterator, Mapping
@@ -104,7 +105,7 @@ def run_federation(plan: Plan, stores: Mapping[str, Path], settings: Settings, o
         observe(event)
         tracker(event)
 
-    with closing(InProcessTransport(nodes)) as transport:
+    with _silo_log(out / "silos.log"), closing(InProcessTransport(nodes)) as transport:
         software = _software() | {"threads": str(_threads(settings.threads, plan))}
         job = Job(plan, transport, out / "job", both, software, members)
         with closing(job.journal), _status(tracker, plan):
@@ -114,6 +115,20 @@ def run_federation(plan: Plan, stores: Mapping[str, Path], settings: Settings, o
             files = {"report": report_html, "": report_json, "plan": out / "plan.yaml", "model-file": model}
             tracker.finish("FINISHED", files, plan, model, note(report))
     return Result(report, report_json, report_html, model, uri, tracker.problem)
+
+
+@contextmanager
+def _silo_log(path: Path) -> Iterator[None]:
+    """The silos' own log: the reasons that, under a private plan, they do not tell the aggregator."""
+    log, handler = logging.getLogger("silo_node"), logging.FileHandler(path, encoding="utf-8", delay=True)
+    handler.setLevel(logging.WARNING)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        handler.close()
 
 
 @contextmanager

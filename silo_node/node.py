@@ -100,6 +100,10 @@ class SiloNode:
         except FedwardError as error:
             kind, reason = type(error).__name__, str(error)
             _log.warning("request refused: %s: %s", kind, reason)
+        except OSError as error:  # its own words only, never the path
+            kind, reason = "OSError", f"the disk or a file failed ({error.strerror}); what was done before is kept."
+            _log.error("request failed: %s", reason)
+            _log.debug("traceback", exc_info=True)
         except MemoryError:
             kind, reason = "MemoryError", "not enough memory; use a smaller batch_size or network."
         except Exception as error:  # whatever a library raises may hold a path or a value: only its kind leaves

@@ -7,6 +7,7 @@ aggregator hands it back when it describes the job again.
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -28,7 +29,7 @@ class Receipts:
         """A receipt for `head`, kept on disk before it is returned."""
         body = _body(self._cohort, head.entries, head.digest)
         receipt = Receipt(self._cohort, head.entries, head.digest, self._identity.public_key, self._identity.sign(body))
-        partial = self.path.with_suffix(".partial")
+        partial = self.path.with_suffix(f".{secrets.token_hex(8)}.partial")  # two runs may charge one ledger at a time
         with partial.open("wb") as handle:
             handle.write(msgspec.json.encode(receipt))
             handle.flush()

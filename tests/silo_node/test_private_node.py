@@ -143,13 +143,17 @@ def test_every_release_is_charged_before_it_leaves_and_its_receipt_names_the_cha
     assert np.abs(from_wire(update.delta)).max() > 0
 
 
-def test_a_release_that_cannot_be_charged_does_not_leave(hospital: Hospital, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_release_that_cannot_be_charged_does_not_leave(
+    hospital: Hospital, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
-    answer = hospital.train(1)
-    assert isinstance(answer, Refusal)
+    with caplog.at_level("ERROR"):
+        refusal(hospital.train(1), "Withheld", "own log")
+    assert "No space left on device" in caplog.text
+    assert str(hospital.folder) not in caplog.text
 
 
 def test_scores_come_also_from_a_part_without_patients(tmp_path: Path) -> None:
