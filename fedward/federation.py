@@ -124,11 +124,17 @@ def _silo_log(path: Path) -> Iterator[None]:
     handler.setLevel(logging.WARNING)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     log.addHandler(handler)
+    before = log.level, log.propagate
+    if not log.isEnabledFor(logging.DEBUG):  # on the screen the command itself says what it is told
+        log.setLevel(logging.WARNING)
+        log.propagate = False
     try:
         yield
     finally:
         log.removeHandler(handler)
         handler.close()
+        log.setLevel(before[0])
+        log.propagate = before[1]
 
 
 @contextmanager

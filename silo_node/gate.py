@@ -52,7 +52,8 @@ _SECURE = (Advertised, Shared, MaskedUpdate, Vouched, Revealed)
 _READABLE = (Update, PrivateUpdate)  # what secure aggregation keeps back
 
 # Reasons of these errors are made of the plan, the policy and fixed words. Those of others may hold a count or a size of the
-# cohort: under a private plan they stay in the silo's own log.
+# cohort: under a private plan they stay in the silo's own log. A NetworkError is the plan's own there: what fails on an image
+# leaves that image out (silo_node/training/cohort.py) or adds zero (privacy/step.py).
 _SPEAKABLE = frozenset(
     {
         "AggregationError",
@@ -62,6 +63,7 @@ _SPEAKABLE = frozenset(
         "LedgerError",
         "LedgerRolledBackError",
         "MessageError",
+        "NetworkError",
         "PlanError",
         "PolicyError",
         "SiloError",

@@ -99,10 +99,10 @@ class SiloNode:
             return self._gate.release(answer, address, job.passage)
         except FedwardError as error:
             kind, reason = type(error).__name__, str(error)
-            _log.warning("request refused: %s: %s", kind, reason)
+            _log.warning("%s refused a request: %s: %s", self.name, kind, reason)
         except OSError as error:  # its own words only, never the path
             kind, reason = "OSError", f"the disk or a file failed ({error.strerror}); what was done before is kept."
-            _log.error("request failed: %s", reason)
+            _log.error("%s failed at a request: %s", self.name, reason)
             _log.debug("traceback", exc_info=True)
         except MemoryError:
             kind, reason = "MemoryError", "not enough memory; use a smaller batch_size or network."
@@ -111,7 +111,7 @@ class SiloNode:
                 type(error).__name__,
                 "an unexpected error; the silo's own log has the details at level DEBUG.",
             )
-            _log.error("request failed: %s", kind)
+            _log.error("%s failed at a request: %s", self.name, kind)
             _log.debug("traceback", exc_info=True)
         return self._gate.refuse(Refusal(address, kind, reason), plan)
 

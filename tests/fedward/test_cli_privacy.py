@@ -128,6 +128,8 @@ def test_private_runs_pay_from_one_ledger_beside_the_store_until_it_is_empty(tmp
     forgotten = fedward(*command, "--out", tmp_path / "third")
     assert forgotten.returncode != 0
     assert "north.ledger.jsonl is gone" in forgotten.stderr
+    assert "refused a request" not in forgotten.stderr
+    assert "north.ledger.jsonl is gone" in (tmp_path / "third" / "silos.log").read_text()
     nothing = fedward(*command, "--out", tmp_path / "fourth", "--resume")
     assert nothing.returncode == 2
     assert "no job" in nothing.stderr

@@ -13,7 +13,7 @@ from privacy.accounting import epsilon
 from privacy.events import metric_event, training_event
 from privacy.guarantee import guarantee_of
 from protocol.errors import PolicyError
-from protocol.messages import PrivateDescription, PrivateUpdate, Refusal, Train
+from protocol.messages import PrivateDescription, PrivateUpdate, Train
 from protocol.plan import Plan
 from protocol.vectors import from_wire, to_wire
 from silo_node.cohort import CohortStore, StoreWriter
@@ -96,7 +96,7 @@ def test_the_smallest_cohort_is_counted_over_the_whole_store_whatever_the_plan_a
 def test_a_plan_whose_images_come_out_in_no_fixed_size_is_refused_by_the_plan_alone(tmp_path: Path) -> None:
     changes = {"data.preprocessing": [{"name": "NormalizeIntensity", "args": {}}]}
     hospital = Hospital(tmp_path, plan(**changes))
-    assert isinstance(hospital.describe(), Refusal)
+    refusal(hospital.describe(), "NetworkError", "one size")
 
 
 def test_the_cohort_s_token_does_not_change_with_the_cohort(tmp_path: Path) -> None:
