@@ -151,7 +151,7 @@ class Description(Struct, frozen=True, forbid_unknown_fields=True, tag="descript
 class PrivateDescription(Struct, frozen=True, forbid_unknown_fields=True, tag="private-description"):
     """What a silo says of its cohort under a private plan: nothing that depends on a patient.
 
-    `cohort` is a random token of the cohort store's version: equal tokens are the same store.
+    `cohort` is a random token of the cohort: the same for every version of it, or it would tell that a patient came or went.
     """
 
     address: Address

@@ -20,9 +20,9 @@ PRIVATE_LEAVES = (
     "histograms of its patients' scores by class, for the federated model on validation and on test patients: each patient has "
     "one vote, and noise was added to every bin. With them the epsilon they cost and the scale of that noise",
     "the digest of the network's layout, which follows from the plan",
-    "a random token that names the version of its cohort store, and says nothing of what is in it",
-    "with its model changes and histograms, a receipt of its privacy ledger: the token, the number of entries, the digest of "
-    "the last, the hospital's public key and its signature",
+    "a random token that stands for its cohort, the same whatever is in it",
+    "with its model changes and histograms, a receipt of its privacy ledger: the name the hospital gave its cohort store, the "
+    "number of entries, the digest of the last, the hospital's public key and its signature",
     "where it could not do what was asked, the name of the error and a reason in words",
     "with every message, the job, the plan's digest, the round and the attempt it answers",
 )
