@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import secrets
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
 
+from aggregator.claim import claim
 from aggregator.events import JobOpened, Observer, PhaseDone, RoundCommitted, Scored, StepStarted
 from aggregator.guard import bear, judge, keep_files, last_good, refused_norm
 from aggregator.history import History
 from aggregator.journal import Journal
+from aggregator.models import Models
 from aggregator.questions import Desk, ask_descriptions, ask_local_models, ask_scores
 from aggregator.records import RosterRecord, RoundRecord, ScoresRecord
 from aggregator.replies import named
@@ -25,15 +24,12 @@ from aggregator.strategies import State, build_strategy
 from privacy.guarantee import score_releases
 from protocol.errors import BudgetError, FederationError, JournalError, QuorumError, UpdateError
 from protocol.messages import Description, PrivateDescription
-from protocol.network import build_network, tensors_of
-from protocol.parts import personal_names, shared_layout
 from protocol.plan import Plan
 from protocol.secure_aggregation import Member
 from protocol.transport.base import Transport
 from protocol.vectors import Vector, vector_digest
 
 _PRIVACY = frozenset({"BudgetError", "PolicyError", "LedgerError", "LedgerRolledBackError"})
-_EMA = "ema"  # the strategy's state has other names
 
 
 class Job:
@@ -55,35 +51,13 @@ class Job:
         self.journal = Journal(folder)
         self.history, self._pending = History(self.journal), Pending(self.journal, folder)
         try:
-            self.name = self._claim(environment or {})
+            self.name = claim(self.journal, plan, tuple(transport.silos), environment or {})
         except JournalError:
             self.journal.close()
             raise
         self._desk = Desk(transport, plan, self.name, observe)
-        network = build_network(plan)
-        personal = personal_names(network, plan.federation.personal, len(plan.task.classes))
-        self.layout = shared_layout(network, personal)
-        self._initial = self.layout.flatten(tensors_of(network))
-        travelling = {name for name, _ in self.layout.entries} | personal
-        self._still = {name: value for name, value in tensors_of(network).items() if name not in travelling}
+        self.models = Models(plan, self.history)
         self._strategy = build_strategy(plan.federation.strategy)
-
-    def _claim(self, environment: Mapping[str, str]) -> str:
-        """Write plan and roster on the first opening; compare them on every later one."""
-        known = self.journal.bytes("plan")
-        if known is None:
-            job = f"{self.plan.name}-{secrets.token_hex(4)}"
-            self.journal.remember_all(
-                {"job": job.encode(), "plan": self.plan.canonical, "environment": dict(environment),
-                 "silos": list(self._transport.silos), "created_at": time.time()}
-            )  # fmt: skip
-        elif known != self.plan.canonical:
-            raise JournalError("this folder holds a job with another plan. A changed plan is a new job: choose another --out.")
-        elif (silos := self.journal.fact("silos", list[str])) != list(self._transport.silos):
-            raise JournalError(
-                f"this folder holds a job with the silos {', '.join(silos or [])}; name the same, in that order."
-            )
-        return (self.journal.bytes("job") or b"").decode()
 
     # ------------------------------------------------------------------------------------------------------------ driving
 
@@ -101,7 +75,7 @@ class Job:
             self._observe(Scored(scores, replayed=True))
         validate = any(_may_have(description, "validation", self.plan) for description in roster.descriptions.values())
         self._refuse_blind_guard(validate=validate)
-        model, state = self.history.now() or (self._initial, {})
+        model, state = self.history.now() or (self.models.initial, {})
         committed = len(records)
         while (step := next_step(self.plan, Progress(committed, self.journal.keys()), validate=validate)) is not None:
             if isinstance(step, TrainRound):
@@ -117,7 +91,7 @@ class Job:
 
     def _describe(self) -> RosterRecord:
         """Ask every silo what it brings. Raises QuorumError if too few can take part, JournalError if a cohort changed."""
-        roster = ask_descriptions(self._desk, self.layout.digest, self.history.receipts())
+        roster = ask_descriptions(self._desk, self.models.layout.digest, self.history.receipts())
         digests = self.journal.fact("store_digests", dict[str, str]) or {}
         for silo, description in roster.descriptions.items():
             if digests.setdefault(silo, cohort := _cohort(description)) != cohort:
@@ -177,7 +151,7 @@ class Job:
                 f"round {record.round}: the new global model holds values that are not finite; it was not kept. Lower the "
                 "learning rates, or bound the updates with federation.norm_bound."
             )
-        return RoundResult(result.model, self._averaged(result.model, result.state, state), record)
+        return RoundResult(result.model, self.models.averaged(result.model, result.state, state), record)
 
     def _judge(self, step: JudgeRound) -> None:
         """Compare a validation with the last good one; what is decided is durable before anything follows from it."""
@@ -201,39 +175,18 @@ class Job:
                 "data.split.validation_fraction, or leave the key out."
             )
 
-    def _averaged(self, model: Vector, after: State, before: State) -> State:
-        """The strategy's state with the moving average of the global models, if the plan wants one; it begins at the first."""
-        decay = self.plan.federation.ema
-        if decay is None:
-            return after
-        return {**after, _EMA: np.float32(decay) * before.get(_EMA, model) + np.float32(1.0 - decay) * model}
-
-    def _model_of(self, number: int) -> Vector:
-        """What is scored and kept of a round: the moving average if the plan wants one, else the global model itself."""
-        model, state = self.history.after(number)
-        return state[_EMA] if self.plan.federation.ema is not None else model
-
     def _closing(self, step: Step, roster: RosterRecord) -> None:
         silos = tuple(roster.descriptions)
         if isinstance(step, LocalPhase):
-            final = self.final_model() if step.kind == "personalised" else None
+            final = self.models.final() if step.kind == "personalised" else None
             record = ask_local_models(self._desk, step, silos, final)
             self.journal.remember(step_key(step), record)
             self._observe(PhaseDone(record))
         elif isinstance(step, ScoreModel):
             having = tuple(silo for silo in silos if _may_have(roster.descriptions[silo], step.split, self.plan))
-            scores = ask_scores(self._desk, step, having, self._scored_model(step))
+            scores = ask_scores(self._desk, step, having, self.models.to_score(step))
             self.journal.remember(step_key(step), scores)
             self._observe(Scored(scores))
-
-    def _scored_model(self, step: ScoreModel) -> Vector | None:
-        """The shared vector that the silos need to score this kind of model; None for one they keep themselves."""
-        mixed = step.kind == "personalised" and self.plan.evaluation.personalise == "mix"
-        if step.kind != "federated" and not mixed:
-            return None
-        if step.round == self.plan.federation.rounds:
-            return self.final_model()
-        return self._model_of(step.round)
 
     # ------------------------------------------------------------------------------------------------------------ results
 
@@ -244,26 +197,6 @@ class Job:
     def rounds(self) -> tuple[RoundRecord, ...]:
         """Every committed round as it reads today, in order: those that a later validation rejected say so."""
         return self.history.rounds()
-
-    def model_tensors(self, vector: Vector) -> dict[str, np.ndarray[Any, Any]]:
-        """`vector` as the tensors of the network, with those that never change; personal parts are not among them."""
-        return self._still | dict(self.layout.unflatten(vector))
-
-    def final_model(self) -> Vector:
-        """The mean of the last `average_last` global vectors, or their moving average; for a rejected one the last good one.
-
-        Raises JournalError before the last round.
-        """
-        rounds, committed = self.plan.federation.rounds, len(self.journal.rounds())
-        if committed < rounds:
-            raise JournalError(f"{committed} of {rounds} rounds are committed; there is no final model.")
-        last = range(rounds - self.plan.federation.average_last + 1, rounds + 1)
-        if len(last) == 1:
-            return self._model_of(rounds)
-        total = np.zeros(self.layout.size, dtype=np.float64)
-        for number in last:
-            total += self.history.after(number)[0]
-        return (total / len(last)).astype(np.float32)
 
 
 def _may_have(description: Description | PrivateDescription, split: str, plan: Plan) -> bool:

@@ -195,12 +195,12 @@ def _write_results(job: Job, out: Path) -> tuple[Path, Path, Path, dict[str, Any
     from protocol.network import build_network, n_parameters
     from protocol.vectors import save_tensors, vector_digest
 
-    vector, plan = job.final_model(), job.plan
+    vector, plan = job.models.final(), job.plan
     model = out / "model.safetensors"
     digest = vector_digest(vector)
-    order = json.dumps([name for name, _ in job.layout.entries])
+    order = json.dumps([name for name, _ in job.models.layout.entries])
     metadata = {"job": job.name, "plan_digest": plan.digest, "model_digest": digest, "order": order, "format": "pt"}
-    save_tensors(model, job.model_tensors(vector), metadata)
+    save_tensors(model, job.models.tensors(vector), metadata)
     (out / "plan.yaml").write_bytes(plan.canonical)  # JSON is YAML; these are the very bytes of the digest
     facts = {
         "network": plan.network.name,

@@ -14,8 +14,9 @@ from protocol.plan import Plan
 from protocol.plan.privacy import PatientPrivacy
 from protocol.secure_aggregation import Member
 from silo_node.cohort import CohortStore
-from silo_node.gate import Gate, Passage
+from silo_node.gate import Gate
 from silo_node.outbox import Outbox
+from silo_node.release_checks import Passage
 from silo_node.secure import SecurePart
 from silo_node.state import JobState
 from silo_node.training.cohort import Cohort, load_cohort

@@ -82,7 +82,7 @@ def run(folder: Path, stores: Path, plan: Any, killer: KillAt | None) -> dict[st
         scores = [[s.round, s.kind, s.split, {k: v.loss for k, v in s.scores.items()}, s.failures] for s in job.scores()]
         rounds = [[r.round, r.aggregated, r.losses, r.model_digest] for r in job.journal.rounds()]
         return {
-            "model": vector_digest(job.final_model()),
+            "model": vector_digest(job.models.final()),
             "scores": scores,
             "rounds": rounds,
             "attempts": [[number, attempt] for number, attempt, _ in job.journal.attempts()],

@@ -113,15 +113,15 @@ def finish(plan: Plan, handlers: Mapping[str, Handler], folder: Path, observe: O
         except FederationError as error:
             stopped = f"{type(error).__name__}: {error}"
         now = job.history.now()
-        last = now[0] if now else job.layout.flatten(tensors_of(build_network(plan)))
-        model = last if stopped else job.final_model()
+        last = now[0] if now else job.models.layout.flatten(tensors_of(build_network(plan)))
+        model = last if stopped else job.models.final()
         return End(*measure(job, model), job.rounds(), model, stopped)
 
 
 def measure(job: Job, model: Vector) -> tuple[float, float]:
     """AUROC and accuracy of a global vector; where it answers NaN it says nothing, so that is taken as a tie."""
     network = build_network(job.plan)
-    tensors = {name: torch.from_numpy(np.array(value)) for name, value in job.model_tensors(model).items()}
+    tensors = {name: torch.from_numpy(np.array(value)) for name, value in job.models.tensors(model).items()}
     network.load_state_dict(tensors)
     network.eval()
     images, labels = draw(999, 600, 0.5)

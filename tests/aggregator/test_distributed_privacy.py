@@ -41,9 +41,9 @@ def empty_round_noise(folder: Path, lose: Any = lambda *_: False, rounds: int = 
     job, _ = make(wanted, folder, lose=lose)
     with closing(job.journal):
         job.run()
-        model = job.final_model()
+        model = job.models.final()
         survivors = len(job.rounds()[0].aggregated)
-    delta = model - job._initial
+    delta = model - job.models.initial
     return -delta * wanted.privacy.batch_patients * survivors  # type: ignore[union-attr]
 
 
@@ -148,8 +148,8 @@ def test_the_step_is_the_mean_clipped_gradient_of_all_hospitals_patients(tmp_pat
     job, _ = make(wanted, tmp_path)
     with closing(job.journal):
         job.run()
-        delta = job.final_model() - job._initial
-    network, total = build_network(wanted).train(), np.zeros(job.layout.size)
+        delta = job.models.final() - job.models.initial
+    network, total = build_network(wanted).train(), np.zeros(job.models.layout.size)
     for number in range(4):
         cohort = load_cohort(CohortStore.open(tmp_path / f"s{number}"), wanted, tmp_path / "cache")
         train = np.array(cohort.parts.train)
@@ -158,7 +158,7 @@ def test_the_step_is_the_mean_clipped_gradient_of_all_hospitals_patients(tmp_pat
             network.zero_grad()
             images, labels = torch.from_numpy(cohort.images[rows]), torch.from_numpy(cohort.labels[rows])
             functional.cross_entropy(network(images), labels).backward()
-            flat = job.layout.flatten({n: p.grad.numpy() for n, p in network.named_parameters() if p.grad is not None})
+            flat = job.models.layout.flatten({n: p.grad.numpy() for n, p in network.named_parameters() if p.grad is not None})
             total += flat * min(1.0, 0.5 / float(np.linalg.norm(flat)))
     expected = -total / (5 * 4)
     noise = 0.05 * np.sqrt(2.0) * 0.5 / (5 * 4)

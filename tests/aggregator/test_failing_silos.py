@@ -57,7 +57,7 @@ def run(plan: Plan, handlers: Mapping[str, Handler], out: Path) -> Job:
     job = Job(plan, InProcessTransport(handlers), out / "job", events.append)
     with closing(job.journal):
         job.run()
-        job.final = job.final_model()  # type: ignore[attr-defined]
+        job.final = job.models.final()  # type: ignore[attr-defined]
         job.records = job.journal.rounds()  # type: ignore[attr-defined]
     return job
 

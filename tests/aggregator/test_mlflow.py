@@ -45,7 +45,7 @@ def tracked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, str, int]:
         with closing(job.journal):
             job.run()
             model = folder / "model.safetensors"
-            save_tensors(model, job.layout.unflatten(job.final_model()))
+            save_tensors(model, job.models.layout.unflatten(job.models.final()))
             (folder / "plan.yaml").write_bytes(plan.canonical)
             tracker.finish("FINISHED", {"plan": folder / "plan.yaml"}, plan, model)
         assert tracker.problem == ""

@@ -73,7 +73,7 @@ def make(
 def run(job: Job) -> np.ndarray[Any, Any]:
     with closing(job.journal):
         job.run()
-        return job.final_model()
+        return job.models.final()
 
 
 @pytest.mark.parametrize("weighting", ["uniform", "samples", "positives"])
@@ -147,7 +147,7 @@ def test_two_hospitals_cannot_hide_each_other_and_silos_that_pinned_nobody_refus
 
 def test_a_silo_sends_no_readable_update_of_a_secure_plan_even_if_asked(tmp_path: Path) -> None:
     job, _ = make(tiny_plan(**SECURE), tmp_path)
-    model = job._initial
+    model = job.models.initial
     with closing(job.journal):
         job._describe()
         for node in job._transport._inner._handlers.values():  # type: ignore[attr-defined]

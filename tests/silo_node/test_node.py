@@ -31,8 +31,8 @@ from protocol.parts import shared_layout
 from protocol.plan import Plan
 from protocol.vectors import Layout, from_wire, to_wire
 from silo_node.cohort import StoreWriter
-from silo_node.gate import Passage
 from silo_node.node import SiloNode
+from silo_node.release_checks import Passage
 from tests.conftest import MakePlan, MakeStore, tiny_node
 
 OVERFLOW = {"name": "ScaleIntensityRange", "args": {"a_min": 0.0, "a_max": 1.0, "b_min": 0.0, "b_max": 1e39}}

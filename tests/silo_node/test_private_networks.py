@@ -30,7 +30,7 @@ def run(plan: Plan, folder: Path) -> np.ndarray:
     job = Job(plan, InProcessTransport(nodes), folder / "job", lambda _: None)
     with closing(job.journal):
         job.run()
-        return job.final_model()
+        return job.models.final()
 
 
 @pytest.mark.slow
@@ -64,5 +64,5 @@ def test_the_moving_average_of_the_rounds_is_what_is_kept_and_a_plan_without_it_
     with closing(job.journal):
         job.run()
         expected = 0.5 * (0.5 * seen[0] + 0.5 * seen[1]) + 0.5 * seen[2]
-        assert np.allclose(job.final_model(), expected, atol=1e-6)
-        assert not np.allclose(job.final_model(), seen[2], atol=1e-4)
+        assert np.allclose(job.models.final(), expected, atol=1e-6)
+        assert not np.allclose(job.models.final(), seen[2], atol=1e-4)

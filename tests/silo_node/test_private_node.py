@@ -34,10 +34,11 @@ from protocol.parts import shared_layout
 from protocol.plan import Plan
 from protocol.vectors import from_wire, to_wire
 from silo_node.cohort import CohortStore
-from silo_node.gate import UNSIGNED, Gate, Passage
+from silo_node.gate import UNSIGNED, Gate
 from silo_node.node import SiloNode
 from silo_node.outbox import Outbox
 from silo_node.policy import Policy
+from silo_node.release_checks import Passage
 from tests.conftest import GENEROUS, PRIVATE, tiny_node, tiny_plan, tiny_store
 
 

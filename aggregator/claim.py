@@ -1,0 +1,30 @@
+"""A job's first entry in its journal: its name, its plan and its silos, compared on every later opening."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Mapping
+
+from aggregator.journal import Journal
+from protocol.errors import JournalError
+from protocol.plan import Plan
+
+
+def claim(journal: Journal, plan: Plan, silos: tuple[str, ...], environment: Mapping[str, str]) -> str:
+    """Write plan and roster on the first opening; compare them on every later one. Returns the job's name.
+
+    Raises JournalError if the folder holds another job.
+    """
+    known = journal.bytes("plan")
+    if known is None:
+        job = f"{plan.name}-{secrets.token_hex(4)}"
+        journal.remember_all(
+            {"job": job.encode(), "plan": plan.canonical, "environment": dict(environment),
+             "silos": list(silos), "created_at": time.time()}
+        )  # fmt: skip
+    elif known != plan.canonical:
+        raise JournalError("this folder holds a job with another plan. A changed plan is a new job: choose another --out.")
+    elif (had := journal.fact("silos", list[str])) != list(silos):
+        raise JournalError(f"this folder holds a job with the silos {', '.join(had or [])}; name the same, in that order.")
+    return (journal.bytes("job") or b"").decode()

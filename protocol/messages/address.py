@@ -1,0 +1,32 @@
+"""What every message carries: where it belongs, and what a silo signs about its ledger."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+Count = Annotated[int, Meta(ge=0)]
+Round = Annotated[int, Meta(ge=0)]  # 0 stands for "before the first round"
+
+
+class Address(Struct, frozen=True, forbid_unknown_fields=True):
+    """What binds a message to its place: a reply is used only if its address equals the request's."""
+
+    job: str
+    plan_digest: str
+    round: Round
+    attempt: Count
+
+
+class Receipt(Struct, frozen=True, forbid_unknown_fields=True):
+    """What a cohort's ledger held when something left: `entries` charges, the last with digest `head`; signed by the silo.
+
+    `signature` is Ed25519 by `public_key` over the canonical JSON of the other fields. No field says anything of a patient.
+    """
+
+    cohort: str
+    entries: Count
+    head: str
+    public_key: bytes
+    signature: bytes

@@ -1,0 +1,108 @@
+"""What the gate holds a release against: its kind, its request, its shape and its values. Nothing here makes bytes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from privacy.guarantee import Guarantee
+from protocol.errors import GateError
+from protocol.messages import (
+    Address,
+    Advertised,
+    Description,
+    Done,
+    MaskedUpdate,
+    PrivateDescription,
+    PrivateScores,
+    PrivateUpdate,
+    Refusal,
+    Release,
+    Revealed,
+    Scores,
+    Shared,
+    Update,
+    Vouched,
+)
+from protocol.plan import Plan
+from protocol.vectors import Layout, from_wire
+
+_OPEN = (Description, Update, Scores, Done, Refusal)
+_PRIVATE = (PrivateDescription, PrivateUpdate, PrivateScores, Refusal)
+_SECURE = (Advertised, Shared, MaskedUpdate, Vouched, Revealed)
+_READABLE = (Update, PrivateUpdate)  # what secure aggregation keeps back
+
+# Reasons of these errors are made of the plan, the policy and fixed words. Those of others may hold a count or a size of the
+# cohort: under a private plan they stay in the silo's own log. A NetworkError is the plan's own there: what fails on an image
+# leaves that image out (silo_node/training/cohort.py) or adds zero (privacy/step.py).
+SPEAKABLE = frozenset(
+    {
+        "AggregationError",
+        "BudgetError",
+        "DeadlineError",
+        "GateError",
+        "LedgerError",
+        "LedgerRolledBackError",
+        "MessageError",
+        "NetworkError",
+        "PlanError",
+        "PolicyError",
+        "SiloError",
+        "WeightsError",
+    }
+)
+WITHHELD = "Withheld"  # not even the kind of error
+SILENT = "the reason may say something of patients; under a private plan it stays in the silo's own log."
+
+
+@dataclass(frozen=True)
+class Passage:
+    """What the gate needs to know of a job. `guarantee` is None for a plan without differential privacy."""
+
+    job: str
+    plan: Plan
+    guarantee: Guarantee | None
+    layout: Layout
+    masked_size: int = 0
+    """Number of values in a masked update; 0 without secure aggregation."""
+
+
+def check_kind(message: Release, address: Address, passage: Passage) -> None:
+    """Raises GateError unless `message` is a release of this kind of plan, in answer to `address`."""
+    allowed: tuple[type, ...] = _OPEN if passage.guarantee is None else _PRIVATE
+    if passage.masked_size:
+        allowed = tuple(kind for kind in (*allowed, *_SECURE) if kind not in _READABLE)
+    if not isinstance(message, allowed):
+        raise GateError(f"{type(message).__name__} is not a release of this plan that the gate knows; nothing left.")
+    if message.address != address or address.job != passage.job or address.plan_digest != passage.plan.digest:
+        raise GateError("the release answers another request than the one at hand; nothing left.")
+
+
+def check_values(message: Release, passage: Passage) -> None:
+    """Raises GateError if a vector has another length than the network's, or a number is not finite."""
+    if isinstance(message, Update | PrivateUpdate):
+        _check_delta(message.delta, passage.layout)
+    if isinstance(message, Update):
+        _check_finite([message.loss, message.proximal], "update")
+    if isinstance(message, Scores):
+        numbers = [message.loss, message.accuracy]
+        for one in message.classes:
+            numbers += [x for x in (one.auroc, one.auroc_variance, one.covariance_with_alone) if x is not None]
+        _check_finite(numbers, "scores")
+    if isinstance(message, MaskedUpdate) and len(message.masked) * 8 != passage.masked_size * passage.plan.privacy.width_bits:
+        raise GateError("the masked update has another length than the plan's network; nothing left.")
+
+
+def _check_delta(wire: memoryview, layout: Layout) -> None:
+    delta = from_wire(wire)
+    if delta.size != layout.size:
+        raise GateError("the update has another length than the plan's network; nothing left.")
+    if not np.isfinite(delta).all():
+        raise GateError("the update holds a value that is not finite; nothing left. Lower training.optimizer.lr.")
+
+
+def _check_finite(numbers: list[float], what: str) -> None:
+    if not all(math.isfinite(number) for number in numbers):
+        raise GateError(f"the {what} holds a value that is not finite; nothing left. The model may have diverged.")
