@@ -126,7 +126,7 @@ def run_unit(plan: Any, work: Path, part: str) -> Result:
         with closing(job.journal):
             job.run()
             seconds = time.monotonic() - start
-            vector, stores = job.final_model(), work / "stores"
+            vector, stores = job.models.final(), work / "stores"
             auroc = {site: _exact(plan, job.name, vector, stores / site, folder / site, part) for site in SITES}
     guarantee = guarantee_of(plan)
     noise, epsilon = guarantee.noise_multiplier, guarantee.epsilon
