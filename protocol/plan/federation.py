@@ -1,4 +1,4 @@
-"""The part of the plan about the rounds: aggregation, server strategy, weights, quorum, deadline; and the evaluation."""
+"""The part of the plan about the rounds: aggregation, server strategy, weights, quorum, deadline."""
 
 from __future__ import annotations
 
@@ -111,30 +111,3 @@ def needs_single_updates(federation: Federation) -> list[str]:
     """The keys of `federation` that must see each silo's update by itself, which secure aggregation rules out."""
     needs = {"aggregation": federation.aggregation.name != "mean", "norm_bound": federation.norm_bound is not None}
     return [f"federation.{key}" for key, single in needs.items() if single]
-
-
-class Evaluation(Part):
-    """What is measured, and against what."""
-
-    every: int = Field(
-        default=1, ge=1, le=10_000, description="validate the global model every so many rounds, and after the last"
-    )
-    alone: bool = Field(default=True, description="also train what each hospital would have had alone, for as many steps")
-    personalise: Literal["none", "fine_tune", "mix"] = Field(
-        default="none",
-        description="each hospital's personalised model: fine_tune trains the final model on at home; mix averages the "
-        "log-probabilities of the final model and of the hospital's own (needs alone)",
-    )
-    personalise_epochs: int = Field(default=4, ge=1, le=1000, description="fine_tune: passes over the local images")
-    personalise_lr_factor: float = Field(
-        default=0.1,
-        gt=0.0,
-        le=10.0,
-        description="fine_tune: learning rate as a fraction of training.optimizer.lr",
-    )
-
-    @model_validator(mode="after")
-    def _mix_needs_alone(self) -> Self:
-        if self.personalise == "mix" and not self.alone:
-            raise ValueError("personalise: mix averages with the hospital's own model; set alone to true")
-        return self

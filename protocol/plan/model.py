@@ -9,7 +9,8 @@ from pydantic import Field, model_validator
 
 from protocol.canonical import canonical_json, digest_bytes
 from protocol.plan.data import Data, Task
-from protocol.plan.federation import Evaluation, Federation
+from protocol.plan.evaluation import Evaluation
+from protocol.plan.federation import Federation
 from protocol.plan.part import Part
 from protocol.plan.privacy import NoPrivacy, Privacy
 from protocol.plan.private_rules import conflicts
