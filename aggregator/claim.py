@@ -9,13 +9,15 @@ from collections.abc import Mapping
 from aggregator.journal import Journal
 from protocol.errors import JournalError
 from protocol.plan import Plan
+from protocol.plan.federation import refuse_unnamed
 
 
 def claim(journal: Journal, plan: Plan, silos: tuple[str, ...], environment: Mapping[str, str]) -> str:
     """Write plan and roster on the first opening; compare them on every later one. Returns the job's name.
 
-    Raises JournalError if the folder holds another job.
+    Raises JournalError if the folder holds another job, PlanError if the plan declares no weight for a silo.
     """
+    refuse_unnamed(plan.federation, silos)
     known = journal.bytes("plan")
     if known is None:
         job = f"{plan.name}-{secrets.token_hex(4)}"

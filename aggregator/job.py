@@ -22,7 +22,7 @@ from aggregator.secure import Pending, run_secure_round
 from aggregator.steps import JudgeRound, LocalPhase, Progress, ScoreModel, Step, TrainRound, next_step, step_key
 from aggregator.strategies import State, build_strategy
 from privacy.guarantee import score_releases
-from protocol.errors import BudgetError, FederationError, JournalError, QuorumError, UpdateError
+from protocol.errors import BudgetError, FederationError, JournalError, PlanError, QuorumError, UpdateError
 from protocol.messages import Description, PrivateDescription
 from protocol.plan import Plan
 from protocol.secure_aggregation import Member
@@ -52,7 +52,7 @@ class Job:
         self.history, self._pending = History(self.journal), Pending(self.journal, folder)
         try:
             self.name = claim(self.journal, plan, tuple(transport.silos), environment or {})
-        except JournalError:
+        except (JournalError, PlanError):
             self.journal.close()
             raise
         self._desk = Desk(transport, plan, self.name, observe)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import msgspec
@@ -17,14 +16,9 @@ from aggregator.strategies import State, Strategy
 from protocol.errors import QuorumError
 from protocol.messages import Address, PrivateUpdate, Train, Update
 from protocol.plan import Plan
+from protocol.plan.federation import Federation
 from protocol.transport.base import Transport
 from protocol.vectors import Vector, to_wire, vector_digest
-
-_WEIGHTS: dict[str, Callable[[Update], float]] = {
-    "samples": lambda update: float(update.n_train),
-    "positives": lambda update: float(update.n_positives),
-    "uniform": lambda _: 1.0,
-}
 
 
 @dataclass(frozen=True)
@@ -58,7 +52,7 @@ def run_round(
 
     def accept(silo: str, update: Update | PrivateUpdate) -> None:
         trained.append(silo)
-        weight = _WEIGHTS[plan.federation.weighting](update) if isinstance(update, Update) else 1.0
+        weight = _weight(plan.federation, silo, update)
         delta = checked_delta(update, model.size)
         if (bound := plan.federation.norm_bound) is not None:
             delta, norm = bounded(delta, bound)
@@ -102,3 +96,12 @@ def run_round(
         bounded=scaled,
     )
     return RoundResult(new_model, new_state, record)
+
+
+def _weight(federation: Federation, silo: str, update: Update | PrivateUpdate) -> float:
+    """What an update weighs. Under a private plan a silo says no count, and the plan asks for none."""
+    if federation.weighting == "declared":
+        return federation.declared_weights[silo]
+    if isinstance(update, Update) and federation.weighting != "uniform":
+        return float(update.n_train if federation.weighting == "samples" else update.n_positives)
+    return 1.0

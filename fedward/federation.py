@@ -17,6 +17,7 @@ from fedward.hospitals import home_of, ledger_of, policies_of, refuse_plan
 from fedward.note import note
 from protocol.errors import InputError
 from protocol.plan import Plan
+from protocol.plan.federation import refuse_unnamed
 
 if TYPE_CHECKING:
     from aggregator.events import Observer
@@ -63,8 +64,8 @@ def run_federation(plan: Plan, stores: Mapping[str, Path], settings: Settings, o
     """Run `plan` over the cohort stores in this process; each silo keeps its state under `out`/silos/<name>.
 
     Killed at any instant, the same call with `resume` continues at the same round with the same model. Raises InputError
-    if `out` holds a job and `resume` is not set, PolicyError if too few hospitals allow the plan, StoreError if a store cannot
-    be used, FederationError if the job fails.
+    if `out` holds a job and `resume` is not set, PlanError if the plan declares weights of other hospitals, PolicyError if too
+    few hospitals allow the plan, StoreError if a store cannot be used, FederationError if the job fails.
     """
     _check(plan, stores, settings)
     policies = policies_of(stores, settings)
@@ -151,6 +152,7 @@ def _status(tracker: Any, plan: Plan) -> Iterator[None]:
 
 
 def _check(plan: Plan, stores: Mapping[str, Path], settings: Settings) -> None:
+    refuse_unnamed(plan.federation, tuple(stores))
     if len(stores) < plan.federation.quorum:
         raise InputError(
             f"{len(stores)} silos given, the plan's quorum is {plan.federation.quorum}; "

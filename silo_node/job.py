@@ -11,6 +11,7 @@ from privacy.secure_aggregation.payload import payload_size
 from protocol.errors import NetworkError
 from protocol.identity import Identity
 from protocol.plan import Plan
+from protocol.plan.federation import declared_share
 from protocol.plan.privacy import PatientPrivacy
 from protocol.secure_aggregation import Member
 from silo_node.cohort import CohortStore
@@ -36,6 +37,7 @@ class Job:
     model: SiloModel
     passage: Passage
     secure: SecurePart | None
+    site: str
 
 
 @dataclass(frozen=True)
@@ -69,12 +71,14 @@ class Place:
 
 
 def open_job(name: str, plan: Plan, place: Place, gate: Gate) -> Job:
-    """The job `name` of `plan` on `store`. Raises PolicyError, CohortError or NetworkError before anything is trained.
+    """The job `name` of `plan` on `store`. Raises PlanError, PolicyError, CohortError or NetworkError before any training.
 
     The policy is asked before any pixel is read, and how many patients there are is asked of the whole cohort store: an answer
     that depended on the plan's target or split could be asked about single patients.
     """
     privacy = plan.privacy
+    if plan.federation.weighting == "declared":
+        declared_share(plan.federation, place.site)  # a hospital without a number of its own is in no mean
     guarantee = guarantee_of(plan) if isinstance(privacy, PatientPrivacy) else None
     gate.admit(plan, guarantee, name)
     gate.admit_cohort(len({sample.patient for sample in place.store.samples}))
@@ -86,7 +90,7 @@ def open_job(name: str, plan: Plan, place: Place, gate: Gate) -> Job:
     state.keep_plan(plan)
     secure = SecurePart(plan, size, place.site, place.identity, place.peers, state.folder) if size else None
     if guarantee is None or not isinstance(privacy, PatientPrivacy):
-        return OpenJob(plan, state, cohort, model, passage, secure, Trainer(plan, cohort, model, place.site))
+        return OpenJob(plan, state, cohort, model, passage, secure, place.site, Trainer(plan, cohort, model, place.site))
     refuse_memory(model.network, cohort.input_shape)
     refuse_unlearned(model.network, model.layout)
     if privacy.mechanism == "distributed":
@@ -97,4 +101,4 @@ def open_job(name: str, plan: Plan, place: Place, gate: Gate) -> Job:
             )
     trainer = PrivateTrainer(plan, privacy, guarantee, cohort, model)
     outbox = Outbox(state.folder / "outbox")
-    return PrivateJob(plan, state, cohort, model, passage, secure, privacy, guarantee, trainer, outbox, gate)
+    return PrivateJob(plan, state, cohort, model, passage, secure, place.site, privacy, guarantee, trainer, outbox, gate)

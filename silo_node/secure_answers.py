@@ -68,7 +68,7 @@ def _train(job: Job, secure: SecurePart, request: TrainMasked, start: float) -> 
         delta, weight, receipt = from_wire(update.delta), counts.get(job.plan.federation.weighting, 0), None
     else:
         raise SiloError("this job is neither open nor private.")
-    vector = payload(job.plan, sizing(job.plan, len(manifest.roster)), delta, weight)
+    vector = payload(job.plan, sizing(job.plan, len(manifest.roster)), delta, weight, job.site, where.round)
     return MaskedUpdate(request.address, as_wire(secure.mask(where, request.boxes, vector)), receipt)
 
 

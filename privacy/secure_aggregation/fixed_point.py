@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from privacy.secure_aggregation.masking import Unsigned, dtype_of
 from protocol.errors import PrivacyError
+from protocol.rounding import Rounding
 
 Floats = npt.NDArray[np.floating[Any]]
 
@@ -35,9 +36,10 @@ def check_width(n_silos: int, bound: float, scale_bits: int, width_bits: int) ->
         )
 
 
-def quantise(values: Floats, scale_bits: int, bound: float, width_bits: int) -> Unsigned:
-    """The nearest whole steps of 2^-scale_bits, shape (n,), as unsigned integers modulo 2^width_bits.
+def quantise(values: Floats, scale_bits: int, bound: float, width_bits: int, rounding: Rounding | None = None) -> Unsigned:
+    """Whole steps of 2^-scale_bits, shape (n,), as unsigned integers modulo 2^width_bits: the nearest, or as `rounding` says.
 
+    The nearest of a value below half a step is 0 for ever; with few bits only stochastic `rounding` lets small values through.
     Values beyond +-bound are CLIPPED to it, silently: choose the bound so that this is rare, or part of the mechanism.
     Raises PrivacyError for NaN or infinity, for floats other than of 32 or 64 bits, and for a width that cannot hold one value.
     """
@@ -53,16 +55,19 @@ def quantise(values: Floats, scale_bits: int, bound: float, width_bits: int) -> 
         np.clip(block, -bound, bound, out=block)
         # In floating point the product may be off by a unit in the last place where it exceeds 2^53; never beyond the limit.
         block *= 2.0**scale_bits
-        np.rint(block, out=block)
+        if rounding is None:
+            np.rint(block, out=block)
+        else:
+            rounding.round(block)
         steps = block.astype(np.int64)
         np.clip(steps, -limit, limit, out=signed[start : start + _BLOCK], casting="same_kind")
     return result
 
 
-def dequantise(total: npt.NDArray[np.signedinteger[Any]], scale_bits: int, n: int) -> npt.NDArray[np.float32]:
-    """The centred sum divided by n steps of 2^-scale_bits: the mean of n silos (n=1: the sum), float32, shape (values,)."""
-    if n < 1:
-        raise PrivacyError(f"a mean of {n} silos is no mean.")
+def dequantise(total: npt.NDArray[np.signedinteger[Any]], scale_bits: int, n: float) -> npt.NDArray[np.float32]:
+    """The centred sum of steps of 2^-scale_bits divided by n, silos or their summed weights (1: the sum); shape (values,)."""
+    if not n > 0:
+        raise PrivacyError(f"a mean of {n:g} silos is no mean.")
     result = np.empty(len(total), dtype=np.float32)
     for start in range(0, len(total), _BLOCK):
         block = total[start : start + _BLOCK].astype(np.float64)

@@ -1,7 +1,8 @@
 """What a silo puts into the masked vector and what the aggregator reads from the sum: a weighted mean without single weights.
 
-`uniform`: the update. `samples` and `positives`: the update times n / weight_bound, and n itself as one more value, so that sum
-of products and sum of weights come out together and no hospital's n alone.
+`uniform`: the update. `declared`: the update times its public weight over the largest; who divides knows the weights. `samples`
+and `positives`: the update times n / weight_bound, and n itself as one more value, so that sum of products and sum of weights
+come out together and no hospital's n alone.
 """
 
 from __future__ import annotations
@@ -18,9 +19,13 @@ from privacy.secure_aggregation.masking import Unsigned, dtype_of
 from privacy.secure_aggregation.sizing import Sizing, sizing
 from protocol.errors import AggregationError
 from protocol.plan import Plan
+from protocol.plan.federation import declared_share
 from protocol.plan.privacy import DistributedPrivacy
+from protocol.rounding import Rounding
+from protocol.seeds import derive_seed
 
 Vector = npt.NDArray[np.float32]
+_COUNTED = ("samples", "positives")
 
 
 def wrapped(integers: npt.NDArray[np.int64], width_bits: int) -> Unsigned:
@@ -31,18 +36,33 @@ def wrapped(integers: npt.NDArray[np.int64], width_bits: int) -> Unsigned:
 
 def payload_size(plan: Plan, size: int) -> int:
     """Number of values that are masked for an update of `size` values."""
-    return size + (plan.federation.weighting != "uniform")
+    return size + (plan.federation.weighting in _COUNTED)
 
 
-def payload(plan: Plan, wanted: Sizing, update: Vector, weight: int) -> Unsigned:
-    """The integers of one silo's update, shape (payload_size,). `weight` is its number of images; unused if uniform."""
-    if plan.federation.weighting == "uniform":
-        return quantise(update, wanted.scale_bits, wanted.bound, wanted.width_bits)
-    counted = min(weight, plan.federation.weight_bound)
-    scaled = update * np.float32(counted / plan.federation.weight_bound)
-    integers = quantise(np.append(scaled, np.float32(0.0)), wanted.scale_bits, wanted.bound, wanted.width_bits)
+def payload(plan: Plan, wanted: Sizing, update: Vector, weight: int, silo: str, number: int) -> Unsigned:
+    """The integers of the update of `silo` in round `number`, shape (payload_size,).
+
+    `weight` is its number of images, used where they are counted. Raises PrivacyError for NaN or infinity.
+    """
+    federation, rounding = plan.federation, _rounding(plan, wanted, silo, number)
+    if federation.weighting == "declared":
+        update = update * np.float32(declared_share(federation, silo))
+    if federation.weighting not in _COUNTED:
+        return quantise(update, wanted.scale_bits, wanted.bound, wanted.width_bits, rounding)
+    counted = min(weight, federation.weight_bound)
+    scaled = update * np.float32(counted / federation.weight_bound)
+    integers = quantise(np.append(scaled, np.float32(0.0)), wanted.scale_bits, wanted.bound, wanted.width_bits, rounding)
     integers[-1] = counted
     return integers
+
+
+def _rounding(plan: Plan, wanted: Sizing, silo: str, number: int) -> Rounding | None:
+    """How values become integers: at 16 bits stochastically, else to the nearest, whose steps are far finer than an update.
+
+    A function of silo and round, not of the attempt: one update that was rounded in two ways for two sums would be known better
+    for it, and a job that was killed could not go on bit by bit. Noise, if any, was added before.
+    """
+    return Rounding(derive_seed(plan.seed, "rounding", silo, number)) if wanted.width_bits == 16 else None
 
 
 def mean_of(
@@ -60,6 +80,10 @@ def mean_of(
         return dequantise(opened, SCALE_BITS, len(survivors)) * np.float32(-step), dict.fromkeys(survivors, 1.0)
     if plan.federation.weighting == "uniform":
         return dequantise(opened, wanted.scale_bits, len(survivors)), dict.fromkeys(survivors, 1.0)
+    if plan.federation.weighting == "declared":
+        whole = sum(declared_share(plan.federation, silo) for silo in survivors)
+        weights = {silo: plan.federation.declared_weights[silo] for silo in survivors}
+        return dequantise(opened, wanted.scale_bits, whole), weights
     total = int(opened[-1])
     if total <= 0:
         raise AggregationError("all weights are zero: no silo has an image that federation.weighting counts.")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Sequence
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from protocol.errors import PlanError
 from protocol.plan.aggregation import Aggregation, Guard, Mean, too_few
 from protocol.plan.part import Beta, Part, Rate
 
@@ -35,6 +38,9 @@ class Adaptive(Part):
     tau: Rate = Field(default=1e-3, description="adaptivity: larger means closer to FedAvgM")
 
 
+Weight = Annotated[float, Field(gt=0.0, le=1e9)]
+
+
 class Federation(Part):
     """How the rounds run."""
 
@@ -42,9 +48,14 @@ class Federation(Part):
     strategy: Annotated[Average | Momentum | Adaptive, Field(discriminator="name")] = Field(
         default_factory=lambda: Average(name="FedProx"), description="what the server does with the mean update"
     )
-    weighting: Literal["samples", "uniform", "positives"] = Field(
+    weighting: Literal["samples", "uniform", "positives", "declared"] = Field(
         default="samples",
-        description="a silo weighs by its training images, equally, or by those outside the first class",
+        description="a silo weighs by its training images, equally, by those outside the first class, or as declared",
+    )
+    declared_weights: dict[str, Weight] = Field(
+        default_factory=dict,
+        description="weighting declared: a public number above 0 for every hospital by name, such as beds or a published "
+        "cohort's size. It stands in the plan, so never a count that a hospital would keep to itself",
     )
     weight_bound: int = Field(
         default=10_000,
@@ -96,6 +107,20 @@ class Federation(Part):
         return self
 
     @model_validator(mode="after")
+    def _weighs(self) -> Self:
+        if self.weighting != "declared" and self.declared_weights:
+            raise ValueError(f"declared_weights: weighting {self.weighting} takes none; leave them out, or set it to declared")
+        if self.weighting == "declared" and len(self.declared_weights) < self.quorum:
+            named = len(self.declared_weights)
+            raise ValueError(f"declared_weights: {named} hospitals, the quorum is {self.quorum}; give every hospital's number")
+        numbers = self.declared_weights.values()
+        if numbers and max(numbers) > 1e6 * min(numbers):
+            raise ValueError(
+                "declared_weights: the largest is over a million times the smallest, which would not be seen in a mean"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _withstands(self) -> Self:
         name = self.aggregation.name
         if name != "mean" and self.weighting != "uniform":
@@ -111,3 +136,26 @@ def needs_single_updates(federation: Federation) -> list[str]:
     """The keys of `federation` that must see each silo's update by itself, which secure aggregation rules out."""
     needs = {"aggregation": federation.aggregation.name != "mean", "norm_bound": federation.norm_bound is not None}
     return [f"federation.{key}" for key, single in needs.items() if single]
+
+
+def refuse_unnamed(federation: Federation, silos: Sequence[str]) -> None:
+    """Raises PlanError if the declared weights leave out one of `silos`, or name a hospital that is none of them."""
+    if federation.weighting != "declared":
+        return
+    missing, unknown = set(silos) - federation.declared_weights.keys(), federation.declared_weights.keys() - set(silos)
+    lines = [f"it has no number for {', '.join(sorted(missing))}"] if missing else []
+    lines += [f"it names {', '.join(sorted(unknown))}, not in this federation"] if unknown else []
+    if lines:
+        raise PlanError(f"federation.declared_weights: {'; '.join(lines)}. Give each of {', '.join(sorted(silos))} one number.")
+
+
+def declared_share(federation: Federation, silo: str) -> float:
+    """The silo's declared weight over the largest of all, in (0, 1], as the float32 that both sides calculate with.
+
+    Raises PlanError if the plan has no number for it.
+    """
+    weights = federation.declared_weights
+    if silo not in weights:
+        raise PlanError(f"federation.declared_weights: no number for {silo}; the hospitals approve a plan that has one.")
+    (share,) = struct.unpack("<f", struct.pack("<f", weights[silo] / max(weights.values())))
+    return float(share)

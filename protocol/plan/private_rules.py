@@ -47,7 +47,10 @@ def _private(plan: Plan) -> list[str]:
         (training.clip_grad_norm is not None, "training.clip_grad_norm: use privacy.clip_norm, which bounds every patient"),
         (loss.class_weights == "balanced", "training.loss.class_weights: balanced comes from the data; give public numbers"),
         (loss.prior_adjustment > 0, "training.loss.prior_adjustment: the class frequencies come from the data; set it to 0"),
-        (federation.weighting != "uniform", f"federation.weighting: {federation.weighting} sends counts; set it to uniform"),
+        (
+            federation.weighting in ("samples", "positives"),
+            f"federation.weighting: {federation.weighting} sends counts; set it to uniform, or to declared with public numbers",
+        ),
         (evaluation.alone, "evaluation.alone: scores of a model trained without noise would leave; set it to false"),
         (evaluation.personalise != "none", "evaluation.personalise: such a model is trained without noise; set it to none"),
     ]
@@ -55,6 +58,10 @@ def _private(plan: Plan) -> list[str]:
         optimizer = training.optimizer
         plain = optimizer.name == "SGD" and not optimizer.momentum and not optimizer.weight_decay
         rules += [
+            (
+                federation.weighting == "declared",
+                "federation.weighting: each hospital's share of the noise is sized for equal weights; set it to uniform",
+            ),
             (training.local_steps != 1, "training.local_steps: the noise is enough for the sum of one step; set it to 1"),
             (
                 not plain,
