@@ -97,9 +97,14 @@ def _federated(setting: str, plan: Any, work: Path, folder: Path) -> Rows:
     """The whole job as `fedward run` does it; the common model, and each hospital's mix of it with its own."""
     from aggregator.job import Job
     from evaluation.federated import site_auroc
+    from protocol.secure_aggregation import Member
     from protocol.transport.in_process import InProcessTransport
 
-    job = Job(plan, InProcessTransport(open_nodes(work, folder)), folder / "job", lambda _: None)
+    nodes = open_nodes(work, folder)
+    members = [Member(name, node.public_key) for name, node in nodes.items()]
+    for node in nodes.values():
+        node.pin(members)
+    job = Job(plan, InProcessTransport(nodes), folder / "job", lambda _: None, {}, members)
     rows: Rows = {}
     with closing(job.journal):
         job.run()

@@ -59,7 +59,9 @@ TINY: dict[str, Any] = {
     "training": {"mu": 0.1, "local_steps": 3, "batch_size": 8, "optimizer": {"name": "SGD", "lr": 0.05, "momentum": 0.9}},
     "federation": {"rounds": 3, "quorum": 2, "strategy": {"name": "FedProx"}, "round_deadline_s": 60.0},
     "evaluation": {"alone": True},
+    "privacy": {"mechanism": "none", "secure_aggregation": False},
 }
+"""Two silos are enough for it, and each update can be looked at; tests of secure aggregation turn that on."""
 
 PRIVATE: dict[str, Any] = {
     "evaluation": {"alone": False},
@@ -74,6 +76,7 @@ PRIVATE: dict[str, Any] = {
         "batch_patients": 5,
         "sampling_rate": 0.5,
         "metrics_epsilon": 2.0,
+        "secure_aggregation": False,
     },
 }
 """What makes the tiny plan private: `tiny_plan(**PRIVATE)`."""

@@ -11,9 +11,9 @@ from protocol.plan.part import Part
 
 class _Aggregated(Part):
     secure_aggregation: bool = Field(
-        default=False,
+        default=True,
         description="true: the aggregator learns the sum of the updates and no single one; needs 3 to 50 hospitals. It is no "
-        "differential privacy",
+        "differential privacy. false: it reads every hospital's update",
     )
     update_bound: float = Field(
         default=64.0,

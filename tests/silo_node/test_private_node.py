@@ -41,6 +41,8 @@ from silo_node.policy import Policy
 from silo_node.release_checks import Passage
 from tests.conftest import GENEROUS, PRIVATE, tiny_node, tiny_plan, tiny_store
 
+LOCAL = {"mechanism": "local", "secure_aggregation": False}
+
 
 class Hospital:
     """A node, its ledger, and the other end of its wire."""
@@ -255,12 +257,12 @@ def test_a_plan_that_the_hospital_does_not_allow_is_refused_at_once(
 
 def test_the_default_policy_refuses_a_plan_without_privacy_and_admits_epsilon_eight(tmp_path: Path) -> None:
     refusal(Hospital(tmp_path / "a", tiny_plan(), Policy()).describe(), "PolicyError", "no differential privacy")
-    private = {**PRIVATE, "privacy": {"mechanism": "local", "epsilon": 8.0, "batch_patients": 5}}
+    private = {**PRIVATE, "privacy": {**LOCAL, "epsilon": 8.0, "batch_patients": 5}}
     assert isinstance(Hospital(tmp_path / "b", tiny_plan(**private), Policy()).describe(), PrivateDescription)
 
 
 def test_a_study_that_no_longer_fits_the_budget_is_refused_before_its_first_round(tmp_path: Path) -> None:
-    plan = tiny_plan(**{**PRIVATE, "privacy": {"mechanism": "local", "epsilon": 8.0, "batch_patients": 5}})
+    plan = tiny_plan(**{**PRIVATE, "privacy": {**LOCAL, "epsilon": 8.0, "batch_patients": 5}})
     hospital = Hospital(tmp_path, plan, policy(max_epsilon_total=12.0))
     assert isinstance(hospital.describe(), PrivateDescription)
     for number in range(1, plan.federation.rounds + 1):
@@ -272,7 +274,7 @@ def test_a_study_that_no_longer_fits_the_budget_is_refused_before_its_first_roun
 
 def test_the_budget_is_one_for_all_jobs_and_a_round_that_would_pass_it_is_refused_before_it_trains(tmp_path: Path) -> None:
     """Two studies that each fit, begun side by side, do not fit together."""
-    plan = tiny_plan(**{**PRIVATE, "privacy": {"mechanism": "local", "epsilon": 8.0, "batch_patients": 5}})
+    plan = tiny_plan(**{**PRIVATE, "privacy": {**LOCAL, "epsilon": 8.0, "batch_patients": 5}})
     hospital = Hospital(tmp_path, plan, policy(max_epsilon_total=12.0))
     assert isinstance(hospital.describe(job="job-1"), PrivateDescription)
     assert isinstance(hospital.describe(job="job-2"), PrivateDescription)
@@ -409,7 +411,7 @@ def test_without_noise_to_speak_of_private_training_is_clipped_gradient_descent(
 
     from silo_node.training.cohort import load_cohort
 
-    privacy = {"mechanism": "local", "noise_multiplier": 0.05, "clip_norm": 5.0, "sampling": "full", "batch_patients": 7}
+    privacy = {**LOCAL, "noise_multiplier": 0.05, "clip_norm": 5.0, "sampling": "full", "batch_patients": 7}
     plan = tiny_plan(
         **{
             **PRIVATE,
