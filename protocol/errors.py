@@ -5,6 +5,7 @@ FedwardError
 │   ├── PlanError              the plan: which key, which line, what is allowed
 │   ├── LabelsError            the hospital's labels CSV
 │   ├── WeightsError           a file of public weights
+│   ├── ConsortiumError        a consortium, request or kit that cannot be used as asked
 │   └── SourceError            the folder of images to import
 ├── StoreError                 the hospital's cohort store (exit code 3)
 │   ├── StoreExistsError       refuse to overwrite
@@ -28,6 +29,7 @@ FedwardError
     ├── BudgetError            the release would spend more than the hospital allows
     ├── AggregationError       a secure aggregation could not be finished; nothing was revealed
     ├── IdentityError          a key file that cannot be used
+    ├── TrustError             a request, roster or kit that was forged, changed or is older than what is known
     ├── PolicyError            the hospital's own policy file refuses the plan
     └── LedgerError            the ledger cannot be read, or was changed
         └── LedgerRolledBackError   an older copy of the ledger was put in its place
@@ -58,6 +60,10 @@ class LabelsError(InputError):
 
 class WeightsError(InputError):
     """A file of public weights is missing, is not what the plan names, or does not fit the network."""
+
+
+class ConsortiumError(InputError):
+    """What was asked of the consortium cannot be done: a name is taken, a file is missing, a server does not answer."""
 
 
 class SourceError(InputError):
@@ -162,6 +168,10 @@ class AggregationError(PrivacyError):
 
 class IdentityError(PrivacyError):
     """The file of a private key cannot be read, or others can read it too."""
+
+
+class TrustError(PrivacyError):
+    """A join request, roster or kit is not what it claims to be, or older than what is already known."""
 
 
 class PolicyError(PrivacyError):
