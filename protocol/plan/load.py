@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from protocol.errors import PlanError
 from protocol.plan.model import Plan
+from protocol.plan.nearest_key import nearest_key
 from protocol.plan.part import Part
 from protocol.plan.yaml_lines import line_of, read_yaml
 
@@ -45,7 +46,7 @@ def parse_canonical(data: bytes) -> Plan:
     try:
         return Plan.model_validate_json(data)
     except ValidationError as error:
-        raise PlanError("\n".join(f"{_key(e['loc'])}: {_say(e)}" for e in error.errors()[:20])) from error
+        raise PlanError("\n".join(f"{_key(e['loc'])}: {_say(e, Plan)}" for e in error.errors()[:20])) from error
 
 
 def parse_part(text: str, kind: type[P], *, name: str, advice: str) -> P:
@@ -61,16 +62,16 @@ def parse_part(text: str, kind: type[P], *, name: str, advice: str) -> P:
     try:
         return kind.model_validate_json(json.dumps(value))
     except ValidationError as error:
-        lines = [line for e in error.errors() for line in _lines(name, node, e)]
+        lines = [line for e in error.errors() for line in _lines(name, node, e, kind)]
         raise PlanError("\n".join(lines)) from error
 
 
 _NAMED = re.compile(r"^([a-z_]+(?:\.[a-z_]+)+)( |: )")  # a rule between two parts of a plan begins with the key it is about
 
 
-def _lines(name: str, node: yaml.Node | None, error: Any) -> list[str]:
+def _lines(name: str, node: yaml.Node | None, error: Any, part: type[Part]) -> list[str]:
     """One line for each thing that is wrong, with the line of its key."""
-    said, location = _say(error), error["loc"]
+    said, location = _say(error, part), error["loc"]
     if location or error["type"] != "value_error":
         return [f"{name}:{line_of(node, location)}: {_key(location)}: {said}"]
     lines: list[str] = []
@@ -122,12 +123,13 @@ def _key(location: Sequence[str | int]) -> str:
     return key or "plan"
 
 
-def _say(error: Any) -> str:
+def _say(error: Any, part: type[Part]) -> str:
     kind, context = error["type"], error.get("ctx", {})
     if kind == "missing":
         return "is missing"
     if kind == "extra_forbidden":
-        return "is not a key fedward knows (docs/plan.md lists them all)"
+        meant = nearest_key(part, error["loc"])
+        return "is not a key fedward knows" + (f"; did you mean `{meant}`?" if meant else " (docs/plan.md lists them all)")
     if kind == "value_error":
         return str(context["error"])
     if kind.startswith("union_tag"):
