@@ -51,7 +51,7 @@ class Policy(Part):
             raise PolicyError(f"fewer patients than this hospital's policy asks for (min_patients {self.min_patients}).")
 
     def admit(self, plan: Plan, guarantee: Guarantee | None) -> None:
-        """Raises PolicyError if this hospital does not allow `plan`."""
+        """Raises PolicyError, naming every objection in a line of its own, if this hospital does not allow `plan`."""
         if guarantee is None:
             if not self.allow_without_privacy:
                 raise PolicyError(
@@ -60,15 +60,27 @@ class Policy(Part):
                     "on one machine, for data that need no protection: fedward run --accept-no-dp."
                 )
             return
-        if plan.privacy.mechanism not in self.mechanisms:
-            raise PolicyError(f"this hospital's policy does not allow privacy.mechanism {plan.privacy.mechanism}.")
-        if guarantee.delta > self.max_delta:
-            raise PolicyError(f"privacy.delta {guarantee.delta:g} is above this hospital's max_delta {self.max_delta:g}.")
-        if guarantee.epsilon > self.max_epsilon_per_study:
-            raise PolicyError(
-                f"the plan costs a patient epsilon {guarantee.epsilon:.3g}, this hospital's max_epsilon_per_study is "
-                f"{self.max_epsilon_per_study:g}; lower privacy.epsilon or raise it in the policy file."
+        objections = [
+            text
+            for objects, text in (
+                (
+                    plan.privacy.mechanism not in self.mechanisms,
+                    f"this hospital's policy does not allow privacy.mechanism {plan.privacy.mechanism}.",
+                ),
+                (
+                    guarantee.delta > self.max_delta,
+                    f"privacy.delta {guarantee.delta:g} is above this hospital's max_delta {self.max_delta:g}.",
+                ),
+                (
+                    guarantee.epsilon > self.max_epsilon_per_study,
+                    f"the plan costs a patient epsilon {guarantee.epsilon:.3g}, this hospital's max_epsilon_per_study is "
+                    f"{self.max_epsilon_per_study:g}; lower privacy.epsilon or raise it in the policy file.",
+                ),
             )
+            if objects
+        ]
+        if objections:
+            raise PolicyError("\n".join(objections))
 
 
 def load_policy(path: Path | None) -> Policy:
