@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -33,19 +35,10 @@ def check(
     shallow: Annotated[bool, typer.Option("--shallow", help="Only the text; do not build the network and transforms.")] = False,
 ) -> None:
     """Explain every error of a plan with its line, build its network and transforms once, and say what it promises patients."""
-    from fedward.promise import print_privacy, privacy_facts
-    from protocol.plan import load_plan
+    from fedward.promise import print_privacy
 
-    plan = load_plan(path)
-    facts: dict[str, object] = {"name": plan.name, "digest": plan.digest, "rounds": plan.federation.rounds}
-    n_trained = None
-    if not shallow:
-        from fedward.rehearsal import rehearse
-
-        rehearsed = rehearse(plan, path)
-        n_trained = rehearsed.n_trained
-        facts |= rehearsed.facts
-    privacy = privacy_facts(plan, n_trained)
+    with _sign_of_life() as doing:
+        facts, privacy = _check(path, shallow, doing)
     if json_output:
         typer.echo(json.dumps({"valid": True, **facts, "privacy": privacy}))
         return
@@ -56,3 +49,35 @@ def check(
     for key, value in facts.items():
         console.print(f"  {key:<18}{value}", markup=False)
     print_privacy(console, privacy)
+
+
+def _check(path: Path, shallow: bool, doing: Callable[[str], None]) -> tuple[dict[str, object], dict[str, Any]]:
+    """Facts about the plan, and about its privacy. The slow part; loading torch is most of it."""
+    from fedward.promise import privacy_facts
+    from protocol.plan import load_plan
+
+    plan = load_plan(path)
+    facts: dict[str, object] = {"name": plan.name, "digest": plan.digest, "rounds": plan.federation.rounds}
+    n_trained = None
+    if not shallow:
+        doing("building its network and transforms")
+        from fedward.rehearsal import rehearse
+
+        rehearsed = rehearse(plan, path)
+        n_trained = rehearsed.n_trained
+        facts |= rehearsed.facts
+    doing("computing what it promises patients")
+    return facts, privacy_facts(plan, n_trained)
+
+
+@contextmanager
+def _sign_of_life() -> Iterator[Callable[[str], None]]:
+    """Something that moves on standard error, where that is a terminal; call what comes out with what is being done."""
+    from rich.console import Console
+
+    console = Console(stderr=True, emoji=False)
+    if not console.is_terminal:
+        yield lambda _doing: None
+        return
+    with console.status("reading the plan") as status:
+        yield lambda doing: status.update(doing)
