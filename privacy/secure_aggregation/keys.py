@@ -17,6 +17,15 @@ from protocol.errors import AggregationError
 from protocol.secure_aggregation import SCHEMA, Advertisement, Where
 
 _FIELD = 2**255 - 19
+_SMALL_ORDER = frozenset(  # all five u-coordinates below 2^255 - 19, on the curve and on its twist (Bernstein 2006)
+    {
+        0,
+        1,
+        325606250916557431795983626356110631294008115727848805560023387167927233504,
+        39382357235489614581723060781553021112529911719440698176882885853963445705823,
+        _FIELD - 1,
+    }
+)
 _NONCE_BYTES, _TAG_BYTES = 12, 16
 SEAL_BYTES = _NONCE_BYTES + _TAG_BYTES
 """How much longer a sealed message is."""
@@ -33,14 +42,14 @@ def public_of(private: bytes) -> bytes:
 
 
 def usable(public: bytes) -> bool:
-    """Whether these are 32 bytes, the shortest form of the point (one point, one key), and not of small order."""
-    if len(public) != 32 or int.from_bytes(public, "little") >= _FIELD:
+    """Whether these are 32 bytes, the shortest form of the point (one point, one key), and not of small order.
+
+    With a point of small order the shared secret is zero, whatever the private key (RFC 7748, section 6.1).
+    """
+    if len(public) != 32 or public[31] & 0x80:  # a bit that X25519 would ignore
         return False
-    try:
-        X25519PrivateKey.generate().exchange(X25519PublicKey.from_public_bytes(public))
-    except ValueError:  # the shared secret would be zero, whatever the private key
-        return False
-    return True
+    value = int.from_bytes(public, "little")
+    return value < _FIELD and value not in _SMALL_ORDER
 
 
 class Context:
@@ -63,9 +72,10 @@ class Context:
         """
         plus: list[bytes] = []
         minus: list[bytes] = []
+        own = loaded(private)
         for peer in peers:
             first, second = sorted((silo, peer.silo), key=place.__getitem__)
-            key = _derive(_exchange(private, peer.mask_key), self.info("pair-mask", first, second))
+            key = _derive(_exchange(own, peer.mask_key), self.info("pair-mask", first, second))
             (plus if first == silo else minus).append(key)
         return plus, minus
 
@@ -77,12 +87,12 @@ class Context:
         """Commitment (32 bytes) to a seed of 256 uniform bits: says nothing of it, and nobody finds another that fits."""
         return hashlib.sha256(self.info("seed-digest", silo) + seed).digest()
 
-    def seal(self, private: bytes, public: bytes, sender: str, receiver: str, plain: bytes) -> bytes:
+    def seal(self, private: X25519PrivateKey, public: bytes, sender: str, receiver: str, plain: bytes) -> bytes:
         """`plain` for the receiver only, with what it belongs to as associated data."""
         bound, nonce = self.info("shares", sender, receiver), os.urandom(_NONCE_BYTES)
         return nonce + AESGCM(_derive(_exchange(private, public), bound)).encrypt(nonce, plain, bound)
 
-    def open(self, private: bytes, public: bytes, sender: str, receiver: str, sealed: bytes) -> bytes:
+    def open(self, private: X25519PrivateKey, public: bytes, sender: str, receiver: str, sealed: bytes) -> bytes:
         """What `seal` hid. Raises AggregationError if it was made by or for another, elsewhere, or changed."""
         bound = self.info("shares", sender, receiver)
         try:
@@ -93,8 +103,13 @@ class Context:
             raise AggregationError(f"the shares from {sender} for {receiver} are not what {sender} sealed here.") from error
 
 
-def _exchange(private: bytes, public: bytes) -> bytes:
-    return X25519PrivateKey.from_private_bytes(private).exchange(X25519PublicKey.from_public_bytes(public))
+def loaded(private: bytes) -> X25519PrivateKey:
+    """A private key to be used several times: loading it costs as much as using it."""
+    return X25519PrivateKey.from_private_bytes(private)
+
+
+def _exchange(private: X25519PrivateKey, public: bytes) -> bytes:
+    return private.exchange(X25519PublicKey.from_public_bytes(public))
 
 
 def _derive(secret: bytes, context: bytes) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from privacy.secure_aggregation.keys import SEAL_BYTES, usable
@@ -22,13 +23,22 @@ def advertised(where: Where, manifest: str, silo: str, mask_key: bytes, share_ke
 
 def vouched(where: Where, manifest: str, silo: str, sharers: str, survivors: Sequence[str]) -> dict[str, Any]:
     """The JSON a silo signs to say which survivors it was shown."""
-    return _statement("vouch", where, manifest, silo) | {"sharers": sharers, "survivors": sorted(survivors)}
+    return _statement("vouch", where, manifest, silo) | {
+        "sharers": sharers,
+        "survivors": _names_digest(tuple(sorted(survivors))),
+    }
 
 
 def sharers_digest(advertisements: Sequence[Advertisement]) -> str:
     """Equal for two silos if and only if they were shown the same sharers with the same keys."""
     keys = [[a.silo, a.mask_key.hex(), a.share_key.hex(), a.seed_digest.hex()] for a in advertisements]
     return digest_json(sorted(keys))
+
+
+@lru_cache(maxsize=256)
+def _names_digest(names: tuple[str, ...]) -> str:
+    """Of many silos' names at once: each of them signs the same ones."""
+    return digest_json(list(names))
 
 
 def positions(manifest: Manifest) -> dict[str, int]:
