@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from privacy.secure_aggregation import shamir
-from privacy.secure_aggregation.keys import Context, new_private_key, public_of
+from privacy.secure_aggregation.keys import Context, loaded, new_private_key, public_of
 from privacy.secure_aggregation.masking import BLOCK_BYTES, Unsigned, add_masks, dtype_of
 from protocol.errors import AggregationError
 from protocol.secure_aggregation import Where
@@ -133,8 +133,8 @@ def test_shares_that_do_not_fit_are_refused() -> None:
 
 def test_a_box_opens_for_its_receiver_only_and_where_it_was_sealed() -> None:
     ours, theirs = new_private_key(), new_private_key()
-    box = CONTEXT.seal(ours, public_of(theirs), "a", "b", b"plain")
-    assert CONTEXT.open(theirs, public_of(ours), "a", "b", box) == b"plain"
+    box = CONTEXT.seal(loaded(ours), public_of(theirs), "a", "b", b"plain")
+    assert CONTEXT.open(loaded(theirs), public_of(ours), "a", "b", box) == b"plain"
     elsewhere = Context(Where("job", 1, 1), "sha256:manifest")
     for context, private, sender, receiver, sealed in (
         (elsewhere, theirs, "a", "b", box),
@@ -145,7 +145,7 @@ def test_a_box_opens_for_its_receiver_only_and_where_it_was_sealed() -> None:
         (CONTEXT, theirs, "a", "b", b""),
     ):
         with pytest.raises(AggregationError):
-            context.open(private, public_of(ours), sender, receiver, sealed)
+            context.open(loaded(private), public_of(ours), sender, receiver, sealed)
 
 
 def test_no_key_seed_or_nonce_is_used_in_two_attempts() -> None:
