@@ -33,6 +33,15 @@ def privacy(
     plan: Annotated[Path, typer.Argument(help="The plan (YAML).")],
     canaries: Annotated[int, typer.Option(help="Canary patients of one run: more of them sharpen the bound.", min=100)] = 1000,
     repeat: Annotated[int, typer.Option(help="Runs, whose canaries are pooled.", min=1)] = 1,
+    silos: Annotated[
+        int | None,
+        typer.Option(
+            help="Mechanism distributed: hospitals of the federation; the plan's quorum, or 4, if left out.",
+            min=3,
+            max=50,
+            show_default=False,
+        ),
+    ] = None,
     plot: Annotated[
         Path | None, typer.Option(help="Draw the canaries' scores into this file (.png, .svg, .pdf).", show_default=False)
     ] = None,
@@ -49,7 +58,7 @@ def privacy(
     wanted = load_plan(plan)
     _check_ending(plot)
     try:
-        subject = subject_of(wanted)
+        subject = subject_of(wanted, silos)
     except PrivacyError as error:
         if json_output:
             typer.echo(json.dumps({"plan": wanted.name, "plan_digest": wanted.digest, "conclusion": str(error)}))
@@ -93,20 +102,21 @@ class _Bar:
 
 
 def _print_claim(console: Console, name: str, subject: Subject) -> None:
-    from privacy.audit.subject import ADVERSARY
-
-    step = subject.step
+    stream = subject.stream
+    step = stream.step
     console.print(
         f"claim      epsilon {subject.epsilon:.3g} at delta {subject.delta:g} for each training patient of {name}",
         markup=False,
         soft_wrap=True,
     )
     console.print(
-        f"mechanism  {subject.steps} noised sums, noise_multiplier {step.noise_multiplier:g}, sampling_rate "
-        f"{step.sampling_rate:g}, clip_norm {step.clip_norm:g}",
+        f"mechanism  {stream.mechanism['name']}: {subject.steps} {stream.what}, noise_multiplier {step.noise_multiplier:g}, "
+        f"sampling_rate {step.sampling_rate:g}, clip_norm {step.clip_norm:g}",
         soft_wrap=True,
     )
-    console.print(f"adversary  {ADVERSARY}\n", soft_wrap=True)
+    if stream.detail:
+        console.print(f"           {stream.detail}", soft_wrap=True)
+    console.print(f"adversary  {stream.adversary}\n", soft_wrap=True)
 
 
 def _print_findings(console: Console, report: AuditReport) -> None:

@@ -20,6 +20,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from privacy.audit.stream import Seen
 from privacy.audit.subject import Subject
 from privacy.randomness import SecureBits
 
@@ -58,29 +59,28 @@ def run_canaries(subject: Subject, canaries: int, done: Callable[[], None] = lam
     """One run of all steps on about half of the canaries; `done` is called after each step."""
     included = SecureBits().words(canaries) < np.uint64(2**63)
     scores = np.zeros(canaries)
-    for released in _stream(subject, np.flatnonzero(included), canaries):
-        scores += _log_likelihood_ratio(released, subject.step.sampling_rate, subject.step.noise_multiplier)
+    for seen in _stream(subject, np.flatnonzero(included), canaries):
+        scores += _log_likelihood_ratio(seen, subject.stream.step.sampling_rate, subject.stream.step.noise_multiplier)
         done()
     return CanaryScores(included, scores)
 
 
-def _stream(subject: Subject, members: npt.NDArray[np.int64], size: int) -> Iterator[npt.NDArray[np.float64]]:
-    """What every step releases, shape (size,), in units of the clip norm: the mean times the number it was divided by."""
-    step, network, label = subject.step, Inner(size), torch.zeros(subject.images)
+def _stream(subject: Subject, members: npt.NDArray[np.int64], size: int) -> Iterator[Seen]:
+    """What every step shows, shape (size,), in units of the clip norm."""
+    clip_norm, network, label = subject.stream.step.clip_norm, Inner(size), torch.zeros(subject.images)
 
     def batch(patient: int, _bits: SecureBits) -> tuple[torch.Tensor, torch.Tensor]:
         images = torch.zeros(subject.images, size)
-        images[:, members[patient]] = _FAR_ABOVE * step.clip_norm
+        images[:, members[patient]] = _FAR_ABOVE * clip_norm
         return images, label
 
     for _ in range(subject.steps):
-        mean = step.mean(network, mean_output, len(members), batch)
-        yield mean.double().numpy() * (step.batch_patients / step.clip_norm)
+        yield subject.stream.released(network, mean_output, len(members), batch)
 
 
-def _log_likelihood_ratio(x: npt.NDArray[np.float64], rate: float, sigma: float) -> npt.NDArray[np.float64]:
+def _log_likelihood_ratio(x: Seen, rate: float, sigma: float) -> Seen:
     exponent = (2.0 * x - 1.0) / (2.0 * sigma**2)
     if rate == 1.0:
         return exponent
-    ratio: npt.NDArray[np.float64] = np.logaddexp(math.log1p(-rate), math.log(rate) + exponent)
+    ratio: Seen = np.logaddexp(math.log1p(-rate), math.log(rate) + exponent)
     return ratio

@@ -9,32 +9,29 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from privacy.audit.canaries import Inner, mean_output
 from privacy.audit.finding import Finding, statistical, two_sided
+from privacy.audit.stream import Seen, Stream
 from privacy.randomness import SecureBits
-from privacy.step import PrivateStep
 from protocol.errors import PrivacyError
 
 STEPS, SIZE = 4, 50_000
-_Noise = npt.NDArray[np.float64]
 
 
-def noise_findings(step: PrivateStep) -> list[Finding]:
-    """All tests of the noise of `step`, from STEPS steps of SIZE values in which there was nobody to sample."""
-    network = Inner(SIZE)
-    scale = step.batch_patients / step.clip_norm
-    noise = np.stack([step.mean(network, mean_output, 0, _nobody).double().numpy() * scale for _ in range(STEPS)])
-    return [_empty(noise), _variance(noise, step), _mean(noise, step), _shape(noise), *_repeats(noise)]
+def noise_findings(stream: Stream) -> list[Finding]:
+    """All tests of the noise of `stream`, from STEPS steps of SIZE values in which there was nobody to sample."""
+    network, sigma = Inner(SIZE), stream.step.noise_multiplier
+    noise = np.stack([stream.released(network, mean_output, 0, _nobody) for _ in range(STEPS)])
+    return [_empty(noise), _variance(noise, sigma), _mean(noise, sigma), _shape(noise), *_repeats(noise)]
 
 
 def _nobody(_patient: int, _bits: SecureBits) -> tuple[torch.Tensor, torch.Tensor]:
     raise PrivacyError("a patient was sampled from an empty cohort; privacy.randomness.sample_patients is broken.")
 
 
-def _empty(noise: _Noise) -> Finding:
+def _empty(noise: Seen) -> Finding:
     noised = int((np.count_nonzero(noise, axis=1) > SIZE // 2).sum())
     return Finding(
         "noise: empty steps",
@@ -45,11 +42,11 @@ def _empty(noise: _Noise) -> Finding:
     )
 
 
-def _variance(noise: _Noise, step: PrivateStep) -> Finding:
+def _variance(noise: Seen, sigma: float) -> Finding:
     """Sum of squares over sigma^2 is chi-square with n degrees of freedom."""
     from scipy import stats
 
-    n, total = noise.size, float(np.square(noise / step.noise_multiplier).sum())
+    n, total = noise.size, float(np.square(noise / sigma).sum())
     p = two_sided(float(stats.chi2.cdf(total, n)), float(stats.chi2.sf(total, n)))
     ratio = math.sqrt(total / n)
     suggests = f"the noise has {ratio:.4g} times the plan's standard deviation: " + (
@@ -57,17 +54,17 @@ def _variance(noise: _Noise, step: PrivateStep) -> Finding:
         if ratio < 1.0
         else "no patient is protected less, but this is not the mechanism of the plan"
     )
-    expected = f"std {step.noise_multiplier:.4g} ({n:,} values)"
-    return statistical("noise: size", expected, f"{ratio * step.noise_multiplier:.4g} ({ratio - 1:+.2%})", p, suggests)
+    expected = f"std {sigma:.4g} ({n:,} values)"
+    return statistical("noise: size", expected, f"{ratio * sigma:.4g} ({ratio - 1:+.2%})", p, suggests)
 
 
-def _mean(noise: _Noise, step: PrivateStep) -> Finding:
-    z = float(noise.mean()) * math.sqrt(noise.size) / step.noise_multiplier
+def _mean(noise: Seen, sigma: float) -> Finding:
+    z = float(noise.mean()) * math.sqrt(noise.size) / sigma
     suggests = "the noise is not centred, which biases every step: a rounding, or uniform bits that are not uniform"
     return statistical("noise: mean", "0", f"{z:+.1f} standard errors", _normal(z), suggests)
 
 
-def _shape(noise: _Noise) -> Finding:
+def _shape(noise: Seen) -> Finding:
     """Kolmogorov-Smirnov against a normal distribution of the measured size, which errs on the side of no alarm."""
     from scipy import stats
 
@@ -79,7 +76,7 @@ def _shape(noise: _Noise) -> Finding:
     return statistical("noise: shape", "normal", f"p = {test.pvalue:.2g}", float(test.pvalue), suggests)
 
 
-def _repeats(noise: _Noise) -> list[Finding]:
+def _repeats(noise: Seen) -> list[Finding]:
     """Correlation of neighbouring values and of the same value in consecutive steps: 0 with standard error 1/sqrt(pairs)."""
     found = []
     suggests = "noise is used twice or its bits repeat: who knows one value can subtract it from another"

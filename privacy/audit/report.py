@@ -8,7 +8,7 @@ from typing import Any
 from privacy.audit.canaries import CanaryScores
 from privacy.audit.finding import Finding
 from privacy.audit.one_run import CONFIDENCE, LowerBound
-from privacy.audit.subject import ADVERSARY, Subject
+from privacy.audit.subject import Subject
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,8 @@ class AuditReport:
         if self.violations:
             seen = "; ".join(f"{one.name}: {one.measured}, expected {one.expected} - {one.suggests}" for one in self.violations)
             return f"VIOLATION: {seen}"
-        return f"no violation found; lower bound {self.bound.epsilon:.2f} at {CONFIDENCE:.0%} under {ADVERSARY}"
+        adversary = self.subject.stream.adversary
+        return f"no violation found; lower bound {self.bound.epsilon:.2f} at {CONFIDENCE:.0%} under {adversary}"
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -49,17 +50,10 @@ class AuditReport:
 
     def as_json(self) -> dict[str, Any]:
         """The same as JSON types, without the scores."""
-        step = self.subject.step
         return {
             "claim": {"epsilon": self.subject.epsilon, "delta": self.subject.delta, "unit": "patient", "part": "train"},
-            "mechanism": {
-                "noise_multiplier": step.noise_multiplier,
-                "clip_norm": step.clip_norm,
-                "sampling_rate": step.sampling_rate,
-                "batch_patients": step.batch_patients,
-                "steps": self.subject.steps,
-            },
-            "adversary": ADVERSARY,
+            "mechanism": self.subject.stream.mechanism | {"steps": self.subject.steps},
+            "adversary": self.subject.stream.adversary,
             "lower_bound": {
                 "epsilon": self.bound.epsilon,
                 "confidence": CONFIDENCE,

@@ -10,6 +10,8 @@ from privacy.audit.canaries import CanaryScores, run_canaries
 from privacy.audit.finding import Finding
 from privacy.audit.noise_tests import noise_findings
 from privacy.audit.one_run import CONFIDENCE, MIN_CANARIES, LowerBound, ceiling, lower_bound
+from privacy.audit.opened import OpenedSums
+from privacy.audit.opening import opening_findings
 from privacy.audit.report import AuditReport
 from privacy.audit.sampler_tests import sampler_findings
 from privacy.audit.sensitivity import sensitivity_findings
@@ -30,11 +32,12 @@ def audit(subject: Subject, canaries: int = 1000, repeat: int = 1, tick: Tick | 
     if canaries < MIN_CANARIES or repeat < 1:
         raise InputError(f"an audit needs at least {MIN_CANARIES} canaries and one repetition, not {canaries} and {repeat}.")
     findings: list[Finding] = []
-    for number, (what, test) in enumerate(
-        (("sensitivity", sensitivity_findings), ("noise", noise_findings), ("sampling", sampler_findings))
-    ):
-        tick(what, number, 3)
-        findings += test(subject.step)
+    tests = (("sensitivity", sensitivity_findings), ("noise", noise_findings), ("sampling", sampler_findings))
+    for number, (what, test) in enumerate(tests):
+        tick(what, number, len(tests))
+        findings += test(subject.stream)
+    if isinstance(subject.stream, OpenedSums):
+        findings += opening_findings(subject.stream.manifest)
     bounds: list[LowerBound] = []
     scores = []
     while len(bounds) < ALARMS and all(bound.epsilon > subject.epsilon for bound in bounds):

@@ -14,8 +14,8 @@ import torch
 
 from privacy.audit.canaries import Inner, mean_output
 from privacy.audit.finding import Finding, statistical, two_sided
+from privacy.audit.stream import Stream
 from privacy.randomness import SecureBits
-from privacy.step import PrivateStep
 
 _DRAWS, _CHANCES, _MOST_PATIENTS = 20_000, 4_000_000, 4000
 _FEWEST_DRAWS = 300  # below, the approximate tails of the tests of independence are not to be trusted
@@ -23,11 +23,11 @@ _RATE = "patients are drawn at another rate than the accounting assumes"
 _POISSON = "sampling is not Poisson (a shuffled or fixed-size batch, for example): its amplification must not be claimed"
 
 
-def sampler_findings(step: PrivateStep) -> list[Finding]:
-    """All tests of the sampling of `step`, over as many steps and patients as give some 20 000 draws."""
-    rate = step.sampling_rate
+def sampler_findings(stream: Stream) -> list[Finding]:
+    """All tests of the sampling of `stream`, over as many steps and patients as give some 20 000 draws."""
+    rate = stream.step.sampling_rate
     patients = min(_MOST_PATIENTS, math.ceil(max(50.0, 20.0 / rate)))
-    drawn = _drawn(step, patients, math.ceil(min(_DRAWS / rate, _CHANCES) / patients))
+    drawn = _drawn(stream, patients, math.ceil(min(_DRAWS / rate, _CHANCES) / patients))
     if rate == 1.0:
         share = float(drawn.mean())
         return [Finding("sampling: rate", "every patient in every step", f"{share:.4g} of them", share == 1.0, _RATE)]
@@ -36,7 +36,7 @@ def sampler_findings(step: PrivateStep) -> list[Finding]:
     return [_rate(drawn, rate), _each(drawn, rate), _sizes(drawn, rate), *_pairs(drawn, rate)]
 
 
-def _drawn(step: PrivateStep, patients: int, steps: int) -> npt.NDArray[np.bool_]:
+def _drawn(stream: Stream, patients: int, steps: int) -> npt.NDArray[np.bool_]:
     """Which patients were asked for, shape (steps, patients)."""
     drawn = np.zeros((steps, patients), dtype=np.bool_)
     network, image, label = Inner(1), torch.zeros(1, 1), torch.zeros(1)
@@ -46,7 +46,7 @@ def _drawn(step: PrivateStep, patients: int, steps: int) -> npt.NDArray[np.bool_
             row[patient] = True
             return image, label
 
-        step.sum(network, mean_output, patients, batch, SecureBits())
+        stream.released(network, mean_output, patients, batch)
     return drawn
 
 

@@ -5,34 +5,31 @@ Exact: nothing is left to chance, and one patient that moves the sum by more tha
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Iterator
 
-import numpy as np
 import torch
 
 from privacy.audit.canaries import Inner, mean_output
 from privacy.audit.finding import Finding
+from privacy.audit.stream import Stream, Sums
 from privacy.clipping import SCALE
 from privacy.randomness import Integers, SecureBits
-from privacy.step import PrivateStep
 
 SIZE = 20_000
 
 
-def sensitivity_findings(step: PrivateStep) -> list[Finding]:
+def sensitivity_findings(stream: Stream) -> list[Finding]:
     """The largest change by one hostile patient, in units of 2^20, and whether the change is that patient's part."""
-    # Everybody is taken: what is probed here is the sum, not the sampling.
-    everybody = dataclasses.replace(step, sampling_rate=1.0)
+    sums, clip_norm = stream.sums(), stream.step.clip_norm
     plain = torch.Generator().manual_seed(0)
-    others = [torch.randn(3, SIZE, generator=plain) * scale * step.clip_norm for scale in (1e-3, 1.0, 30.0)]
-    base = _sum(everybody, others)
+    others = [torch.randn(3, SIZE, generator=plain) * scale * clip_norm for scale in (1e-3, 1.0, 30.0)]
+    base, nobody = _sum(sums, others), _sum(sums, [])
     worst, name, exact, count = 0, "", True, 0
-    for label, images in _hostile(step.clip_norm):
-        change = _sum(everybody, [*others, images]) - base
+    for label, images in _hostile(clip_norm):
+        change = _sum(sums, [*others, images]) - base
         square = sum(value * value for value in change[change != 0].tolist())
-        exact = exact and bool((change == _sum(everybody, [images])).all())
+        exact = exact and bool((change == _sum(sums, [images]) - nobody).all())
         count += 1
         if square > worst:
             worst, name = square, label
@@ -51,7 +48,8 @@ def sensitivity_findings(step: PrivateStep) -> list[Finding]:
             "exactly one patient's part",
             "exactly" if exact else "not so",
             exact,
-            "one patient changes what others contribute (batch statistics, for example): removing it moves more than its part",
+            "one patient changes what others contribute (batch statistics, for example), or the sum is not exact (a float, a "
+            "width that wraps around): removing it moves more than its part",
         ),
     ]
 
@@ -72,10 +70,10 @@ def _hostile(clip_norm: float) -> Iterator[tuple[str, torch.Tensor]]:
         yield f"{images} images of norm 1000 clip_norm", (single * 1000.0 * clip_norm).expand(images, SIZE)
 
 
-def _sum(step: PrivateStep, patients: list[torch.Tensor]) -> Integers:
+def _sum(sums: Sums, patients: list[torch.Tensor]) -> Integers:
     """The integer sum over patients, given by their images."""
 
     def batch(patient: int, _bits: SecureBits) -> tuple[torch.Tensor, torch.Tensor]:
         return patients[patient], torch.zeros(len(patients[patient]))
 
-    return step.sum(Inner(SIZE), mean_output, len(patients), batch, SecureBits()).integers().astype(np.int64)
+    return sums(Inner(SIZE), mean_output, len(patients), batch)

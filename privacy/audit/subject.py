@@ -2,42 +2,65 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
+from privacy.audit.opened import OpenedSums, manifest_of
+from privacy.audit.stream import NoisedSums, Stream
 from privacy.guarantee import guarantee_of
+from privacy.secure_aggregation.manifest import MIN_SILOS
 from privacy.step import PrivateStep
-from protocol.errors import PrivacyError
+from protocol.errors import InputError, PrivacyError
 from protocol.plan import Plan
-from protocol.plan.privacy import LocalPrivacy
+from protocol.plan.privacy import DistributedPrivacy, PatientPrivacy
 
-ADVERSARY = "a white-box adversary who sees every noised sum and chose the patients' gradients"
+_SILOS = 4
 
 
 @dataclass(frozen=True)
 class Subject:
-    """The stream of noised sums in which one training patient is, and what it is said to cost that patient."""
+    """The stream of sums in which one training patient is, and what it is said to cost that patient."""
 
-    step: PrivateStep
+    stream: Stream
     steps: int
-    """Noised sums of the whole study, at all hospitals at which one patient may be."""
+    """Sums of the whole study in which one patient may be."""
     images: int
     """Images of a canary patient in a step: several, where the plan allows, so that clipping each by itself would show."""
     epsilon: float
     delta: float
 
 
-def subject_of(plan: Plan, step: type[PrivateStep] = PrivateStep) -> Subject:
-    """The subject of `plan`; `step` is the class that is to be audited. Raises PrivacyError if there is nothing to audit."""
+def subject_of(plan: Plan, silos: int | None = None) -> Subject:
+    """The subject of `plan`; under mechanism distributed for so many `silos`: its quorum, or four where that is no federation.
+
+    Raises PrivacyError if there is nothing to audit or the claim fails on paper, InputError for `silos` that do not fit.
+    """
     privacy, guarantee = plan.privacy, guarantee_of(plan)
-    if not math.isfinite(guarantee.epsilon):
+    if not isinstance(privacy, PatientPrivacy):
         raise PrivacyError("epsilon: infinite; there is nothing to audit. Give the plan a privacy.mechanism.")
-    if not isinstance(privacy, LocalPrivacy):
-        raise PrivacyError(f"the audit does not know privacy.mechanism {privacy.mechanism!r}; update fedward where you audit.")
+    step = PrivateStep(privacy.clip_norm, guarantee.noise_multiplier, guarantee.sampling_rate, privacy.batch_patients)
     return Subject(
-        step=step(privacy.clip_norm, guarantee.noise_multiplier, guarantee.sampling_rate, privacy.batch_patients),
+        stream=_stream(plan, step, silos),
         steps=guarantee.steps * privacy.max_silos_per_patient,
         images=min(4, privacy.max_images_per_patient * privacy.views),
         epsilon=guarantee.epsilon_by_part["train"],
         delta=privacy.delta,
     )
+
+
+def _stream(plan: Plan, step: PrivateStep, silos: int | None) -> Stream:
+    privacy = plan.privacy
+    if isinstance(privacy, DistributedPrivacy):
+        if privacy.max_silos_per_patient > 1:
+            # k independent sums of sensitivity C, which is what is accounted for, cost less than one sum of sensitivity k C.
+            raise PrivacyError(
+                f"VIOLATION: a patient at {privacy.max_silos_per_patient} hospitals is in one opened sum as many times, but "
+                "epsilon was computed as if these were separate sums: it is too low. Set privacy.max_silos_per_patient to 1, "
+                "or take mechanism local."
+            )
+        quorum = plan.federation.quorum
+        return OpenedSums(step, manifest_of(plan, silos or (quorum if quorum >= MIN_SILOS else _SILOS)))
+    if silos is not None:
+        raise InputError(
+            f"--silos {silos}: under mechanism {privacy.mechanism} every hospital adds all of its noise; leave it out."
+        )
+    return NoisedSums(step)

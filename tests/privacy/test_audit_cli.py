@@ -28,6 +28,19 @@ def plan(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.fixture
+def shared(tmp_path: Path) -> Path:
+    """A plan of mechanism distributed."""
+    changes = {
+        "privacy": PRIVATE["privacy"] | {"mechanism": "distributed", "secure_aggregation": True},
+        "training": {"mu": 0.0, "local_steps": 1, "optimizer": {"name": "SGD", "lr": 0.1}},
+        "federation.strategy": {"name": "FedAvg"},
+    }
+    path = tmp_path / "shared.yaml"
+    path.write_text(json.dumps(tiny_plan(**PRIVATE | changes).model_dump(mode="json", by_alias=True)))
+    return path
+
+
 def audit(*arguments: str | Path) -> Any:
     return CliRunner().invoke(app, ["audit", "privacy", *map(str, arguments)])
 
@@ -82,6 +95,33 @@ def test_without_a_mechanism_there_is_nothing_to_audit_and_that_is_no_success(tm
     assert isinstance(done.exception, PrivacyError)
     assert done.exception.exit_code == 8
     assert json.loads(done.stdout)["conclusion"].startswith("epsilon: infinite; there is nothing to audit")
+
+
+def test_under_mechanism_distributed_the_opened_sums_of_some_hospitals_are_audited(shared: Path) -> None:
+    done = audit(shared, "--canaries", "200", "--silos", "10")
+    assert done.exit_code == 0, done.output
+    assert "mechanism  distributed: 3 opened sums, noise_multiplier 2" in done.stdout
+    assert "10 hospitals, 7 of them in a sum modulo 2^32; 3 may collude, so 4 shares of noise_multiplier 1 make" in done.stdout
+    last = done.stdout.splitlines()[-1]
+    assert last.startswith("no violation found; lower bound")
+    assert "the aggregator with 3 of 10 hospitals" in last
+    assert "verified" not in done.output
+    for test in ("sensitivity", "noise: size", "sampling: rate", "opening: sum", "canaries"):
+        assert test in done.stdout
+
+
+def test_the_json_of_mechanism_distributed_says_who_is_in_a_sum(shared: Path) -> None:
+    report = json.loads(audit(shared, "--canaries", "100", "--json").stdout)
+    wanted = {"name": "distributed", "silos": 4, "min_survivors": 3, "colluders": 1, "width_bits": 32, "steps": 3}
+    assert wanted.items() <= report["mechanism"].items()
+    assert report["mechanism"]["noise_share"] == pytest.approx(2.0 / 2**0.5)
+    assert "1 of 4 hospitals" in report["adversary"]
+
+
+def test_a_number_of_hospitals_means_nothing_to_a_hospital_that_adds_all_of_its_noise(plan: Path) -> None:
+    done = audit(plan, "--silos", "4")
+    assert isinstance(done.exception, InputError)
+    assert "leave it out" in str(done.exception)
 
 
 @pytest.mark.parametrize("ending", ["png", "svg", "pdf"])
