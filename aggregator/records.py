@@ -17,7 +17,8 @@ class RoundRecord(Struct, frozen=True, forbid_unknown_fields=True):
     `update_norm` are those of the rejected aggregate, and the model after the round is the last good one.
 
     Under a private plan `losses`, `proximals`, `steps` and `silo_seconds` are empty: they would say something of patients.
-    `receipts` holds what each silo signed about its ledger; empty without one.
+    `receipts` holds what each silo signed about its ledger; empty without one. `upload_bytes` is how long the vector of each
+    update was as it travelled: compressed, or masked.
     """
 
     round: int
@@ -38,6 +39,7 @@ class RoundRecord(Struct, frozen=True, forbid_unknown_fields=True):
     receipts: dict[str, Receipt] = {}
     bounded: dict[str, float] = {}
     rejected: str | None = None
+    upload_bytes: dict[str, int] = {}
 
 
 class VerdictRecord(Struct, frozen=True, forbid_unknown_fields=True):

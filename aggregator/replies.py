@@ -7,10 +7,12 @@ from typing import TypeVar
 
 import numpy as np
 
+from protocol.compression import decompress
 from protocol.errors import MessageError, UpdateError
 from protocol.messages import Address, PrivateUpdate, Refusal, Release, Request, Update, decode_release, encode
+from protocol.plan.compression import Compression
 from protocol.transport.base import Failure, Transport
-from protocol.vectors import Vector, from_wire
+from protocol.vectors import Vector
 
 R = TypeVar("R", bound=Release)
 
@@ -75,11 +77,9 @@ def _expect(reply: bytes | Failure, address: Address, kind: type[R]) -> R:
     return message
 
 
-def checked_delta(update: Update | PrivateUpdate, size: int) -> Vector:
-    """The update's vector. Raises UpdateError if its shape is not the model's or a value is not finite."""
-    delta = from_wire(update.delta)
-    if delta.size != size:
-        raise UpdateError(f"the update has {delta.size} values, the model {size}; it was not used.")
+def checked_delta(update: Update | PrivateUpdate, size: int, how: Compression) -> Vector:
+    """The update's vector, shape (size,). Raises UpdateError if it is not one of the model's, or a value is not finite."""
+    delta = decompress(how, update.delta, size)
     if not np.isfinite(delta).all():
         raise UpdateError(f"the update holds {int((~np.isfinite(delta)).sum())} values that are not finite; it was not used.")
     return delta

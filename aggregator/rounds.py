@@ -48,16 +48,18 @@ def run_round(
     combiner = build_combiner(plan.federation.aggregation, configured, model.size)
     updates: dict[str, Update | PrivateUpdate] = {}
     scaled: dict[str, float] = {}
+    sizes: dict[str, int] = {}
     trained: list[str] = []
 
     def accept(silo: str, update: Update | PrivateUpdate) -> None:
         trained.append(silo)
         weight = _weight(plan.federation, silo, update)
-        delta = checked_delta(update, model.size)
+        delta = checked_delta(update, model.size, plan.federation.compression)
         if (bound := plan.federation.norm_bound) is not None:
             delta, norm = bounded(delta, bound)
             scaled.update({silo: norm} if norm > bound else {})
         combiner.add(silo, delta, weight)
+        sizes[silo] = len(update.delta)
         updates[silo] = msgspec.structs.replace(update, delta=memoryview(b""))  # its memory is free before the next one comes
         observe(SiloAnswered(f"round {address.round}", silo, None))
 
@@ -94,6 +96,7 @@ def run_round(
         model_digest=vector_digest(new_model),
         receipts={silo: update.receipt for silo, update in updates.items() if isinstance(update, PrivateUpdate)},
         bounded=scaled,
+        upload_bytes=sizes,
     )
     return RoundResult(new_model, new_state, record)
 

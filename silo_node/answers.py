@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from protocol.errors import CohortError, DeadlineError, SiloError
 from protocol.messages import Address, Description, Personalise, Score, Scores, Train, Update
-from protocol.vectors import Vector, from_wire, to_wire
+from protocol.vectors import Vector, from_wire
 from silo_node.job import Job, OpenJob
 from silo_node.scoring import log_probabilities
 from silo_node.scoring import score as score_part
+from silo_node.upload import upload
 
 SHARED_BY = 10
 
@@ -59,7 +60,7 @@ def train(job: OpenJob, request: Train, start: float) -> Update:
     counts = job.cohort.class_counts("train", len(job.plan.task.classes))
     return Update(
         address=request.address,
-        delta=to_wire(delta),
+        delta=upload(job, number, delta),
         n_train=int(counts.sum()),
         n_positives=int(counts[1:].sum()),
         loss=outcome.loss,

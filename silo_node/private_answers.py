@@ -24,12 +24,13 @@ from protocol.messages import (
     Train,
 )
 from protocol.secure_aggregation import Manifest
-from protocol.vectors import Vector, from_wire, to_wire
+from protocol.vectors import Vector, from_wire
 from silo_node.answers import load_federated
 from silo_node.charges import round_charge, scores_charge
 from silo_node.gate import UNSIGNED
 from silo_node.job import PrivateJob
 from silo_node.scoring import log_probabilities
+from silo_node.upload import upload
 
 _ROUNDS_KEPT = 2
 
@@ -61,7 +62,7 @@ def train(job: PrivateJob, request: Train, start: float) -> PrivateUpdate:
     if job.model.personal_names:
         personal = {name: finite(value) for name, value in job.model.personal().items()}
         job.state.keep_personal(number, personal, job.plan.federation.average_last)
-    kept = job.outbox.keep(charge.release, asked, bytes(to_wire(delta)))
+    kept = job.outbox.keep(charge.release, asked, bytes(upload(job, number, delta)))
     if number > _ROUNDS_KEPT:
         job.outbox.forget(f"round/{number - _ROUNDS_KEPT}")
     return PrivateUpdate(request.address, memoryview(kept), UNSIGNED)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from privacy.guarantee import Guarantee
-from protocol.errors import GateError
+from protocol.compression import decompress
+from protocol.errors import GateError, UpdateError
 from protocol.messages import (
     Address,
     Advertised,
@@ -27,7 +28,7 @@ from protocol.messages import (
     Vouched,
 )
 from protocol.plan import Plan
-from protocol.vectors import Layout, from_wire
+from protocol.vectors import Layout
 
 _OPEN = (Description, Update, Scores, Done, Refusal)
 _PRIVATE = (PrivateDescription, PrivateUpdate, PrivateScores, Refusal)
@@ -83,7 +84,7 @@ def check_kind(message: Release, address: Address, passage: Passage) -> None:
 def check_values(message: Release, passage: Passage) -> None:
     """Raises GateError if a vector has another length than the network's, or a number is not finite."""
     if isinstance(message, Update | PrivateUpdate):
-        _check_delta(message.delta, passage.layout)
+        _check_delta(message.delta, passage)
     if isinstance(message, Update):
         _check_finite([message.loss, message.proximal], "update")
     if isinstance(message, Scores):
@@ -95,10 +96,12 @@ def check_values(message: Release, passage: Passage) -> None:
         raise GateError("the masked update has another length than the plan's network; nothing left.")
 
 
-def _check_delta(wire: memoryview, layout: Layout) -> None:
-    delta = from_wire(wire)
-    if delta.size != layout.size:
-        raise GateError("the update has another length than the plan's network; nothing left.")
+def _check_delta(wire: memoryview, passage: Passage) -> None:
+    """What the aggregator will read from the bytes is what is looked at."""
+    try:
+        delta = decompress(passage.plan.federation.compression, wire, passage.layout.size)
+    except UpdateError as error:
+        raise GateError("the update has another length than the plan's network, or another form; nothing left.") from error
     if not np.isfinite(delta).all():
         raise GateError("the update holds a value that is not finite; nothing left. Lower training.optimizer.lr.")
 

@@ -1,7 +1,8 @@
-"""What a silo keeps between messages, on its own disk: the plan of each job, personal parts by round, its own models.
+"""What a silo keeps between messages, on its own disk: the plan of each job, personal parts by round, what compression held
+back by round, its own models.
 
-Every file is written whole or not at all. Personal parts are named by the round that made them, so that a round which has to
-be repeated starts from the same parts as the first time.
+Every file is written whole or not at all. What belongs to a round is named by the round that made it, so that one which has to
+be repeated starts from the same as the first time.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ import numpy as np
 
 from protocol.errors import SiloError
 from protocol.plan import Plan, parse_plan
-from protocol.vectors import load_tensors, save_tensors
+from protocol.vectors import Vector, load_tensors, save_tensors
 
 Personal = Mapping[str, np.ndarray[Any, Any]]
+_UNSENT = "unsent"
 _JOB = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}")
 
 
@@ -46,22 +48,31 @@ class JobState:
 
     def keep_personal(self, round_number: int, tensors: Personal, keep_last: int) -> None:
         """Keep the personal parts of a round; forget those that no repeated round or final average can need."""
-        save_tensors(self._personal_path(round_number), tensors)
-        for number in self._personal_rounds():
-            if number < round_number - max(1, keep_last):
-                self._personal_path(number).unlink(missing_ok=True)
+        self._keep("personal", round_number, tensors, round_number - max(1, keep_last) + 1)
 
     def personal(self, before: int) -> Personal | None:
         """The newest personal parts of a round before `before`."""
-        rounds = [number for number in self._personal_rounds() if number < before]
-        return load_tensors(self._personal_path(rounds[-1])) if rounds else None
+        return self._newest("personal", before)
 
     def personal_mean(self, first: int, last: int) -> Personal | None:
         """The mean of the personal parts of rounds `first` to `last`; the newest before that if none is there."""
-        chosen = [load_tensors(self._personal_path(n)) for n in self._personal_rounds() if first <= n <= last]
+        chosen = [load_tensors(self._path("personal", n)) for n in self._rounds("personal") if first <= n <= last]
         if len(chosen) <= 1:
             return self.personal(last + 1)
         return {name: _mean([tensors[name] for tensors in chosen]) for name in chosen[0]}
+
+    def keep_unsent(self, round_number: int, values: Vector) -> None:
+        """Keep what the update of a round held back, shape (n,); forget what no repeated round can need."""
+        self._keep("unsent", round_number, {_UNSENT: values}, round_number)
+
+    def unsent(self, before: int) -> Vector | None:
+        """What the newest update of a round before `before` held back. Raises SiloError if the file is not fedward's."""
+        kept = self._newest("unsent", before)
+        if kept is None:
+            return None
+        if kept.keys() != {_UNSENT} or (values := kept[_UNSENT]).dtype != np.float32:
+            raise SiloError("what this job held back of its updates is damaged; start a new job.")
+        return values
 
     def keep_model(self, kind: str, tensors: Personal) -> None:
         """Keep one of the hospital's own models: `alone` or `personalised`."""
@@ -72,11 +83,21 @@ class JobState:
         path = self.folder / f"{kind}.safetensors"
         return load_tensors(path) if path.exists() else None
 
-    def _personal_path(self, number: int) -> Path:
-        return self.folder / f"personal-{number:05d}.safetensors"
+    def _keep(self, kind: str, round_number: int, tensors: Personal, first: int) -> None:
+        """Write; then forget all before round `first` but the newest: this silo may have missed the rounds between."""
+        save_tensors(self._path(kind, round_number), tensors)
+        for number in [number for number in self._rounds(kind) if number < first][:-1]:
+            self._path(kind, number).unlink(missing_ok=True)
 
-    def _personal_rounds(self) -> list[int]:
-        return sorted(int(path.stem.removeprefix("personal-")) for path in self.folder.glob("personal-*.safetensors"))
+    def _newest(self, kind: str, before: int) -> Personal | None:
+        rounds = [number for number in self._rounds(kind) if number < before]
+        return load_tensors(self._path(kind, rounds[-1])) if rounds else None
+
+    def _path(self, kind: str, number: int) -> Path:
+        return self.folder / f"{kind}-{number:05d}.safetensors"
+
+    def _rounds(self, kind: str) -> list[int]:
+        return sorted(int(path.stem.removeprefix(f"{kind}-")) for path in self.folder.glob(f"{kind}-*.safetensors"))
 
 
 def _mean(tensors: list[np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:

@@ -101,5 +101,6 @@ def run_secure_round(
         update_norm=length(update),
         model_digest=vector_digest(new_model),
         receipts=phases.receipts,
+        upload_bytes=dict.fromkeys(survivors, payload_size(plan, model.size) * plan.privacy.width_bits // 8),
     )
     return RoundResult(new_model, new_state, record)

@@ -28,6 +28,7 @@ def of_round(record: RoundRecord) -> tuple[Metrics, dict[str, Metrics]]:
     silos = {
         silo: {name: float(values[silo]) for name, values in said.items() if silo in values}
         | ({"federation/weight": record.weights[silo] / whole} if silo in record.weights else {})  # masked ones are unknown
+        | ({"federation/upload_mb": record.upload_bytes[silo] / 1e6} if silo in record.upload_bytes else {})
         for silo in record.aggregated
     }
     parent: Metrics = {
@@ -37,6 +38,9 @@ def of_round(record: RoundRecord) -> tuple[Metrics, dict[str, Metrics]]:
         "global/update_norm": record.update_norm,
     }
     parent |= {f"site/{silo}/train/loss": loss for silo, loss in record.losses.items() if silo in silos}
+    if record.upload_bytes:
+        parent["federation/upload_mb"] = sum(record.upload_bytes.values()) / 1e6
+    parent |= {f"site/{silo}/upload_mb": size / 1e6 for silo, size in record.upload_bytes.items()}
     return parent, silos
 
 

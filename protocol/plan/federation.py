@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from protocol.errors import PlanError
 from protocol.plan.aggregation import Aggregation, Guard, Mean, too_few
+from protocol.plan.compression import Compression, NoCompression
 from protocol.plan.part import Beta, Part, Rate
 
 
@@ -67,6 +68,10 @@ class Federation(Part):
     aggregation: Aggregation = Field(
         default_factory=lambda: Mean(name="mean"),
         description="how updates become one: mean, or one that withstands poisoned silos but must see single updates",
+    )
+    compression: Compression = Field(
+        default_factory=lambda: NoCompression(name="none"),
+        description="how updates travel up without secure aggregation; models always travel down as float32",
     )
     norm_bound: float | None = Field(
         default=None,

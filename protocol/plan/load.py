@@ -109,6 +109,8 @@ _UNION_TAGS = frozenset(
         "median",
         "trimmed_mean",
         "krum",
+        "quantised",
+        "top_k",
     }
 )
 

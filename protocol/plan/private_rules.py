@@ -17,13 +17,28 @@ if TYPE_CHECKING:
 def conflicts(plan: Plan) -> list[str]:
     """Every setting of `plan` that another one rules out, each with what to write instead."""
     secure = bool(getattr(plan.privacy, "secure_aggregation", False))  # absent: this mechanism has none
-    return _private(plan) + unreadable(plan.federation, secure=secure) + _unguarded(plan)
+    return (
+        _private(plan)
+        + unreadable(plan.federation, secure=secure)
+        + _masked_whole(plan.federation, secure=secure)
+        + _unguarded(plan)
+    )
 
 
 def unreadable(federation: Federation, *, secure: bool) -> list[str]:
     """Every key that needs updates which secure aggregation hides; none without it."""
     text = "must read single updates, which secure aggregation hides; leave it out, or set privacy.secure_aggregation to false"
     return [f"{key} {text}" for key in needs_single_updates(federation)] if secure else []
+
+
+def _masked_whole(federation: Federation, *, secure: bool) -> list[str]:
+    """Masked vectors are summed as they are: a sum of what was compressed apart is none."""
+    if not secure or federation.compression.name == "none":
+        return []
+    return [
+        f"federation.compression: under secure aggregation updates cannot be {federation.compression.name}; leave it out and "
+        "set privacy.width_bits to 16, or set privacy.secure_aggregation to false"
+    ]
 
 
 def _unguarded(plan: Plan) -> list[str]:

@@ -33,6 +33,7 @@ SILO = (
     "training/private",
     "secure",
     "secure_answers",
+    "upload",
 )
 PLACES = ("aggregator", "privacy/ledger", "protocol/vectors", "protocol/messages", "protocol/transport", "protocol/identity")
 OURS = tuple(str(ROOT / place) for place in (*PLACES, *(f"silo_node/{part}" for part in SILO)))
@@ -134,7 +135,7 @@ def forked(folder: Path, stores: Path, plan: Any, killer: KillAt | None) -> dict
     return answer
 
 
-def main(out: Path, points: int, private: bool, secure: bool) -> None:
+def main(out: Path, points: int, private: bool, secure: bool, top_k: bool) -> None:
     """Make stores, run undisturbed, then kill and resume at `points` instants spread over the whole job."""
     sys.path.insert(0, str(ROOT))
     import monai.networks.nets  # noqa: F401 - once, before the forks
@@ -148,6 +149,8 @@ def main(out: Path, points: int, private: bool, secure: bool) -> None:
     changes |= {"federation.strategy": {"name": "FedAdam", "lr": 0.05}, "evaluation.personalise": "fine_tune"}
     if private:
         changes = PRIVATE | {"training.local_steps": 2, "privacy": PRIVATE["privacy"] | {"secure_aggregation": secure}}
+    if top_k:
+        changes |= {"federation.compression": {"name": "top_k", "fraction": 0.2}}
     plan = tiny_plan(**changes)
     undisturbed = forked(out / "undisturbed", stores, plan, KillAt(0))
     assert undisturbed is not None
@@ -167,4 +170,10 @@ def main(out: Path, points: int, private: bool, secure: bool) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), private="private" in sys.argv, secure="secure" in sys.argv)
+    main(
+        Path(sys.argv[1]),
+        int(sys.argv[2]),
+        private="private" in sys.argv,
+        secure="secure" in sys.argv,
+        top_k="top_k" in sys.argv,
+    )

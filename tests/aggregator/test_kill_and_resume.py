@@ -22,18 +22,21 @@ def kill_and_resume(folder: Path, *words: str, points: int = POINTS) -> dict[str
 
 
 @pytest.mark.slow
-def test_a_job_killed_at_any_instant_resumes_and_ends_bit_identical(tmp_path: Path) -> None:
-    result = kill_and_resume(tmp_path)
+@pytest.mark.parametrize(("words", "points"), [((), POINTS), (("top_k",), 12)], ids=("float32", "top_k"))
+def test_a_job_killed_at_any_instant_resumes_and_ends_bit_identical(
+    words: tuple[str, ...], points: int, tmp_path: Path
+) -> None:
+    result = kill_and_resume(tmp_path, *words, points=points)
     undisturbed = result["undisturbed"]
-    assert len(result["ends"]) == POINTS
-    assert sum(end["killed"] for end in result["ends"]) >= POINTS - 1
+    assert len(result["ends"]) == points
+    assert sum(end["killed"] for end in result["ends"]) >= points - 1
     repeated = 0
     for end in result["ends"]:
         for part in ("model", "scores", "rounds"):
             assert end["end"][part] == undisturbed[part], f"killed at call {end['at']}: another {part}"
         repeated += end["end"]["attempts"] != undisturbed["attempts"]
     # The instants do fall inside rounds: several rounds had to be tried again.
-    assert repeated >= POINTS // 4
+    assert repeated >= points // 4
 
 
 @pytest.mark.slow
