@@ -1,9 +1,11 @@
-"""One conformance suite for every transport: each offers `carry(handlers)`, and more will join IN_USE."""
+"""One conformance suite for every transport: each offers `carry(handlers)`."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
 from threading import Event
 
 import pytest
@@ -11,14 +13,30 @@ import pytest
 from protocol.errors import TransportError
 from protocol.transport.base import Failure, Handler, Transport
 from protocol.transport.in_process import InProcessTransport
+from tests.protocol.nats_federation import Federation
+from tests.protocol.nats_server import Server, shared_server
 
 Carry = Callable[[Mapping[str, Handler]], Transport]
-IN_USE: list[Carry] = [InProcessTransport]
+
+__all__ = ["shared_server"]
 
 
-@pytest.fixture(params=IN_USE)
-def carry(request: pytest.FixtureRequest) -> Carry:
-    return request.param  # type: ignore[no-any-return]
+@pytest.fixture(params=["in_process", "nats"])
+def carry(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Carry]:
+    with ExitStack() as stack:
+
+        def in_process(handlers: Mapping[str, Handler]) -> Transport:
+            transport = InProcessTransport(handlers)
+            stack.callback(transport.close)
+            return transport
+
+        def nats(handlers: Mapping[str, Handler]) -> Transport:
+            server: Server = request.getfixturevalue("shared_server")
+            federation = Federation(server, tmp_path, handlers)
+            stack.callback(federation.close)
+            return federation.transport
+
+        yield nats if request.param == "nats" else in_process
 
 
 def echo(name: str) -> Handler:
@@ -27,9 +45,22 @@ def echo(name: str) -> Handler:
 
 def test_each_silo_gets_its_own_request_and_answers_once(carry: Carry) -> None:
     transport = carry({name: echo(name) for name in "abc"})
-    replies = list(transport.exchange({"a": b"1", "c": b"3"}, 5.0))
+    replies = sorted(transport.exchange({"a": b"1", "c": b"3"}, 5.0), key=lambda reply: reply[0])
     assert replies == [("a", b"a:1"), ("c", b"c:3")]
     assert transport.silos == ("a", "b", "c")
+
+
+def test_one_request_for_all_reaches_everybody_and_nobody_else(carry: Carry) -> None:
+    transport = carry({name: echo(name) for name in "abcd"})
+    request = b"the same" * 1000
+    for asked in ("abcd", "abc", "ab", "a"):
+        assert dict(transport.exchange(dict.fromkeys(asked, request), 5.0)) == {
+            name: name.encode() + b":" + request for name in asked
+        }
+
+
+def test_an_empty_request_and_an_empty_reply_travel(carry: Carry) -> None:
+    assert dict(carry({"a": lambda data: data}).exchange({"a": b""}, 5.0)) == {"a": b""}
 
 
 def test_large_replies_arrive_whole(carry: Carry) -> None:
@@ -70,11 +101,11 @@ def test_a_silo_that_hangs_times_out_then_is_busy_then_comes_back(carry: Carry) 
         return data
 
     transport = carry({"a": slow, "b": echo("b")})
-    first = dict(transport.exchange({"a": b"hang", "b": b"1"}, 0.2))
+    first = dict(transport.exchange({"a": b"hang", "b": b"1"}, 1.0))
     assert isinstance(first["a"], Failure)
     assert first["a"].kind == "timeout"
     assert first["b"] == b"b:1"
-    second = dict(transport.exchange({"a": b"2", "b": b"2"}, 0.2))
+    second = dict(transport.exchange({"a": b"2", "b": b"2"}, 0.5))
     assert isinstance(second["a"], Failure)
     assert second["a"].kind == "busy"
     assert calls == [b"hang"]
