@@ -13,9 +13,10 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from privacy.clipping import PatientSum
+from privacy.clipping import SCALE, PatientSum
+from privacy.noise import discrete_gaussian
 from privacy.per_patient import Loss, patient_gradients
-from privacy.randomness import SecureBits, sample_patients
+from privacy.randomness import Integers, SecureBits, sample_patients
 
 _log = logging.getLogger(__name__)
 
@@ -52,6 +53,24 @@ class PrivateStep:
         bits = bits or SecureBits()
         total = self.sum(network, loss, patients, batch, bits, precision)
         return total.noised(self.noise_multiplier, bits) / self.batch_patients
+
+    def part(
+        self,
+        share: float,
+        network: nn.Module,
+        loss: Loss,
+        patients: int,
+        batch: Batch,
+        bits: SecureBits,
+        precision: AbstractContextManager[object] | None = None,
+    ) -> Integers:
+        """One hospital's part of a sum over hospitals: its patients' sum and noise of standard deviation `share` clip norms.
+
+        Shape (trainable values,), in steps of clip_norm / 2^20. A share is less than the noise: only masked may it leave.
+        """
+        total = self.sum(network, loss, patients, batch, bits, precision).integers()
+        total += discrete_gaussian(total.size, share * SCALE, bits)
+        return total
 
     def sum(
         self,

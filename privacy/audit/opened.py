@@ -18,7 +18,6 @@ from torch import nn
 
 from privacy.audit.stream import Seen, Stream, Sums
 from privacy.clipping import SCALE
-from privacy.noise import discrete_gaussian
 from privacy.per_patient import Loss
 from privacy.randomness import Integers, SecureBits
 from privacy.secure_aggregation.masking import Unsigned
@@ -50,15 +49,6 @@ def manifest_of(plan: Plan, silos: int) -> Manifest:
         width_bits=wanted.width_bits,
         parameters=wanted.parameters(),
     )
-
-
-def part_of(
-    step: PrivateStep, share: float, network: nn.Module, loss: Loss, patients: int, batch: Batch, bits: SecureBits
-) -> Integers:
-    """One hospital's sum with its share of the noise, `share` clip norms; shape (trainable values,)."""
-    total = step.sum(network, loss, patients, batch, bits).integers()
-    total += discrete_gaussian(total.size, share * SCALE, bits)
-    return total
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,7 +136,7 @@ class OpenedSums(Stream):
         parts: list[Unsigned] = []
         for hospital, own in enumerate(bits):
             here = homes[hospital] if hospital < len(homes) else range(0)
-            parts.append(wrapped(part_of(step, share, network, loss, len(here), _of(batch, here), own), width))
+            parts.append(wrapped(step.part(share, network, loss, len(here), _of(batch, here), own), width))
         total = np.zeros_like(parts[0])
         for part in parts:
             total += part

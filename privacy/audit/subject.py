@@ -50,13 +50,6 @@ def subject_of(plan: Plan, silos: int | None = None) -> Subject:
 def _stream(plan: Plan, step: PrivateStep, silos: int | None) -> Stream:
     privacy = plan.privacy
     if isinstance(privacy, DistributedPrivacy):
-        if privacy.max_silos_per_patient > 1:
-            # k independent sums of sensitivity C, which is what is accounted for, cost less than one sum of sensitivity k C.
-            raise PrivacyError(
-                f"VIOLATION: a patient at {privacy.max_silos_per_patient} hospitals is in one opened sum as many times, but "
-                "epsilon was computed as if these were separate sums: it is too low. Set privacy.max_silos_per_patient to 1, "
-                "or take mechanism local."
-            )
         quorum = plan.federation.quorum
         return OpenedSums(step, manifest_of(plan, silos or (quorum if quorum >= MIN_SILOS else _SILOS)))
     if silos is not None:

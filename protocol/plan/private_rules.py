@@ -84,5 +84,10 @@ def _private(plan: Plan) -> list[str]:
             ),
             (bool(federation.personal), "federation.personal: a hospital's own share of the noise is too little for them"),
             (training.mu > 0, "training.mu: a single step cannot drift; set it to 0"),
+            (
+                plan.privacy.max_silos_per_patient > 1,
+                "privacy.max_silos_per_patient: such a patient would be in one sum several times, and count as many clip norms; "
+                "set it to 1, or use mechanism local, whose sums are apart",
+            ),
         ]
     return [f"{text} (privacy.mechanism is {plan.privacy.mechanism})" for broken, text in rules if broken]

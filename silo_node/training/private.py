@@ -9,9 +9,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from privacy.clipping import SCALE
 from privacy.guarantee import Guarantee
-from privacy.noise import discrete_gaussian
 from privacy.randomness import Integers, SecureBits, choose
 from privacy.step import PrivateStep
 from protocol.network import first_output
@@ -85,9 +83,7 @@ class PrivateTrainer:
         def batch(patient: int, drawn: SecureBits) -> tuple[torch.Tensor, torch.Tensor]:
             return self._batch(self._drawn(self._patients[patient], drawn))
 
-        total = self._step.sum(network, self._loss, len(self._patients), batch, bits, precision).integers()
-        total += discrete_gaussian(total.size, share * SCALE, bits)
-        return total
+        return self._step.part(share, network, self._loss, len(self._patients), batch, bits, precision)
 
     def _drawn(self, images: Indices, bits: SecureBits) -> Indices:
         most = self._privacy.max_images_per_patient
