@@ -65,6 +65,7 @@ def _round(record: RoundRecord, validation: Mapping[int, Mapping[str, AnyScores]
         train_loss=record.losses,
         validation=validation.get(record.round, {}),
         epsilon=spent.get(record.round),
+        upload_bytes=record.upload_bytes,
     )
 
 

@@ -15,6 +15,7 @@ class RoundSummary:
 
     `train_loss` is the mean loss of each silo's local steps; `validation` scores the global model after this round. `epsilon`
     is what the run has cost a patient up to the end of this round; None where that was not computed, or nothing limits it.
+    `upload_bytes` is how long the vector of each update was that arrived.
     """
 
     round: int
@@ -27,6 +28,7 @@ class RoundSummary:
     train_loss: Mapping[str, float] = field(default_factory=dict)
     validation: Mapping[str, AnyScores] = field(default_factory=dict)
     epsilon: float | None = None
+    upload_bytes: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

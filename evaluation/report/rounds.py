@@ -23,4 +23,5 @@ def round_entry(one: RoundSummary) -> dict[str, Any]:
         "validation": {site: site_auroc(one.validation[site]).estimate().to_json() for site in sorted(one.validation)},
         "validation_global": pooled(sites).estimate().to_json() if sites else None,
         "epsilon": None if one.epsilon is None else round(one.epsilon, 6),
+        "upload_bytes": {site: one.upload_bytes[site] for site in sorted(one.upload_bytes)},
     }

@@ -277,3 +277,25 @@ def test_defences_work_on_the_restored_updates(tmp_path: Path) -> None:
     away = {name: float(np.linalg.norm(end - ends["honest"])) for name, end in ends.items()}
     assert away["mean"] > 20
     assert max(away[name] for name in ("median", "krum", "bound")) < 1
+
+
+def test_the_report_says_how_much_was_sent(tmp_path: Path) -> None:
+    from aggregator.summary import summarise
+    from evaluation.report.build import build_report
+    from evaluation.report.render import render_html
+
+    plan = compressed(EIGHT, OPEN)
+    job = Job(plan, InProcessTransport(nodes(tmp_path)), tmp_path / "job", lambda _: None)
+    with closing(job.journal):
+        job.run()
+        model = {
+            "network": "tiny",
+            "n_parameters": 1,
+            "digest": job.rounds()[-1].model_digest,
+            "file": "m",
+            "personal_parts": [],
+        }
+        report = build_report(summarise(job, model))
+        one = n_bytes(plan.federation.compression, job.models.layout.size)
+    assert [entry["upload_bytes"] for entry in report["rounds"]] == [dict.fromkeys(("s0", "s1", "s2"), one)] * 3
+    assert f"{3 * 3 * one / 1000:.1f} kB long in all" in render_html(report)
