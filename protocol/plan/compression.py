@@ -29,7 +29,7 @@ class TopK(Part):
 
     name: Literal["top_k"] = Field(
         description="each value sent takes 6 bytes, so a fraction of 0.1 makes an upload some 7 times smaller. What waits is "
-        "late; give it more rounds than float32"
+        "late. Under mechanism local the noise is most of every value, so mostly noise would be sent: rather quantise"
     )
     fraction: float = Field(gt=0.0, lt=1.0, description="fraction of the values that is sent, above 0 to below 1")
 

@@ -64,3 +64,13 @@ def test_a_hospital_refuses_a_plan_that_declares_nothing_for_it(tmp_path: Path) 
         answer = decode_release(node(encode(Describe(job._desk.address(0), plan.canonical))))
     assert isinstance(answer, Refusal)
     assert (answer.error, "no number for elsewhere" in answer.reason) == ("PlanError", True)
+
+
+def test_fedward_run_refuses_before_anything_is_written(tmp_path: Path) -> None:
+    from fedward.federation import Settings, run_federation
+
+    plan = tiny_plan(**DECLARED | {"federation.declared_weights": {"s0": 1, "s1": 1}})
+    stores = {name: tiny_store(tmp_path / name, seed=seed).path for seed, name in enumerate(("s0", "s1", "s2"))}
+    with pytest.raises(PlanError, match=r"no number for s2\. Give each of s0, s1, s2 one number"):
+        run_federation(plan, stores, Settings(tmp_path / "out"), lambda _: None)
+    assert not (tmp_path / "out").exists()
