@@ -40,14 +40,16 @@ def refused_norm(guard: Guard, norm: float, records: Sequence[RoundRecord]) -> s
 def judge(guard: Guard, scores: ScoresRecord, good: ScoresRecord | None) -> VerdictRecord:
     """What a validation means, compared with the last `good` one over the silos that answered both.
 
-    A first one is good. One that allows no figure - too few cases, or all noise - is not judged. A model that most silos cannot
-    score any more, because it answers NaN say, is rejected.
+    Sums (evaluation.scores) are compared as they are: who is in them cannot be chosen afterwards. A first one is good. One that
+    allows no figure - too few cases, or all noise - is not judged. A model that most silos cannot score any more, because it
+    answers NaN say, is rejected.
     """
     if guard.max_validation_drop is None or good is None:
-        return VerdictRecord(scores.round, _auroc(scores, set(scores.scores)))
-    both = scores.scores.keys() & good.scores.keys()
-    if 2 * len(both) < len(good.scores):
-        reason = f"{len(both)} of the {len(good.scores)} silos that scored round {good.round} could score round {scores.round}"
+        return VerdictRecord(scores.round, _auroc(scores, _answered(scores)))
+    both = _answered(good) & _answered(scores, good)
+    if 2 * len(both) < len(_answered(good)):
+        n = len(_answered(good))
+        reason = f"{len(both)} of the {n} silos that scored round {good.round} could score round {scores.round}"
         return VerdictRecord(scores.round, None, reason, good.round)
     before, now = _auroc(good, both), _auroc(scores, both)
     if before is None or now is None:
@@ -61,9 +63,18 @@ def judge(guard: Guard, scores: ScoresRecord, good: ScoresRecord | None) -> Verd
     return VerdictRecord(scores.round, now, reason, good.round)
 
 
+def _answered(record: ScoresRecord, before: ScoresRecord | None = None) -> set[str]:
+    """Who could score the model. A sum that did not come about names those who failed: of the silos `before`, the others."""
+    if record.unsummed is not None and before is not None:
+        return set(before.survivors) - record.failures.keys()
+    return set(record.survivors) or set(record.scores)
+
+
 def _auroc(record: ScoresRecord, silos: set[str]) -> float | None:
-    """Pooled over `silos`; None where it could not be shown either."""
-    sites = [record.scores[silo] for silo in sorted(silos)]
+    """Pooled over `silos`, or that of the sum; None where it could not be shown either."""
+    if record.summed is not None:
+        return pooled([record.summed]).estimate().value
+    sites = [record.scores[silo] for silo in sorted(silos)] if record.scores else []
     return pooled(sites).estimate().value if sites else None
 
 

@@ -47,9 +47,10 @@ class History:
         for record in self._journal.rounds():
             newest |= record.receipts
         for scores in self.scores():
-            for silo, one in scores.scores.items():
-                if isinstance(one, PrivateScores) and (silo not in newest or one.receipt.entries > newest[silo].entries):
-                    newest[silo] = one.receipt
+            singly = {silo: one.receipt for silo, one in scores.scores.items() if isinstance(one, PrivateScores)}
+            for silo, receipt in (singly | scores.receipts).items():
+                if silo not in newest or receipt.entries > newest[silo].entries:
+                    newest[silo] = receipt
         return tuple(newest.values())
 
     def _facts(self, prefix: str, kind: type[T]) -> list[T]:

@@ -18,7 +18,7 @@ from aggregator.questions import Desk, ask_descriptions, ask_local_models, ask_s
 from aggregator.records import RosterRecord, RoundRecord, ScoresRecord
 from aggregator.replies import named
 from aggregator.rounds import RoundResult, run_round
-from aggregator.secure import Pending, run_secure_round
+from aggregator.secure import Pending, SummedScoring, run_secure_round
 from aggregator.steps import JudgeRound, LocalPhase, Progress, ScoreModel, Step, TrainRound, next_step, step_key
 from aggregator.strategies import State, build_strategy
 from privacy.guarantee import score_releases
@@ -183,10 +183,21 @@ class Job:
             self.journal.remember(step_key(step), record)
             self._observe(PhaseDone(record))
         elif isinstance(step, ScoreModel):
+            if self.plan.evaluation.scores == "summed":
+                self._sum(step, silos)
+                return
             having = tuple(silo for silo in silos if _may_have(roster.descriptions[silo], step.split, self.plan))
             scores = ask_scores(self._desk, step, having, self.models.to_score(step))
             self.journal.remember(step_key(step), scores)
             self._observe(Scored(scores))
+
+    def _sum(self, step: ScoreModel, silos: tuple[str, ...]) -> None:
+        """Ask all silos, those without patients in the part too: a sum should not tell who has some."""
+        scoring = SummedScoring(self._desk, step, self.journal, self._members)
+        scores = scoring.run(silos, self.models.to_score(step))
+        self.journal.remember(step_key(step), scores)
+        scoring.forget()
+        self._observe(Scored(scores))
 
     # ------------------------------------------------------------------------------------------------------------ results
 

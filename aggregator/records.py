@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from evaluation.summed import AnySum
 from protocol.messages import Description, PrivateDescription, PrivateScores, Receipt, Scores
 
 
@@ -55,7 +56,11 @@ class VerdictRecord(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ScoresRecord(Struct, frozen=True, forbid_unknown_fields=True):
-    """One model scored on one part at every silo that could; `kind` and `split` as in the Score message."""
+    """One model scored on one part at every silo that could; `kind` and `split` as in the Score message.
+
+    Where the plan lets only sums leave, `scores` is empty: `summed` is the sum over the `survivors`, or `unsummed` says why
+    there is none. `receipts` then holds what each silo signed about its ledger.
+    """
 
     round: int
     kind: str
@@ -63,6 +68,10 @@ class ScoresRecord(Struct, frozen=True, forbid_unknown_fields=True):
     at: float
     scores: dict[str, Scores | PrivateScores]
     failures: dict[str, str]
+    summed: AnySum | None = None
+    survivors: tuple[str, ...] = ()
+    unsummed: str | None = None
+    receipts: dict[str, Receipt] = {}
 
 
 class RosterRecord(Struct, frozen=True, forbid_unknown_fields=True):

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
 from aggregator.job import Job
-from aggregator.records import RosterRecord, RoundRecord
+from aggregator.records import RosterRecord, RoundRecord, ScoresRecord
 from aggregator.spent import Spent
 from evaluation.measure import AnyScores
-from evaluation.report.inputs import RoundSummary, RunSummary, SiteSummary
+from evaluation.report.inputs import RoundSummary, RunSummary, SiteSummary, Summed
 from protocol.errors import JournalError
 from protocol.messages import Description
 from protocol.plan import Plan
@@ -26,7 +26,7 @@ def summarise(job: Job, model: Mapping[str, Any]) -> RunSummary:
         raise JournalError("this job has no roster yet; run it first.")
     plan = job.plan
     scores = job.scores()
-    validation = {record.round: record.scores for record in scores if record.split == "validation"}
+    validation = {record.round: record for record in scores if record.split == "validation"}
     test = {record.kind: record.scores for record in scores if record.split == "test"}
     rounds, spent = job.rounds(), Spent(plan)
     epsilons = spent.by_round(record.round for record in rounds)
@@ -42,18 +42,34 @@ def summarise(job: Job, model: Mapping[str, Any]) -> RunSummary:
         rounds=tuple(_round(record, validation, epsilons) for record in rounds),
         sites=tuple(_site(silo, roster, test, job) for silo in roster.configured),
         software=job.journal.fact("environment", dict[str, str]) or {},
+        sums=_sums(scores, plan) if plan.evaluation.scores == "summed" else {},
     )
+
+
+def _sums(scores: Sequence[ScoresRecord], plan: Plan) -> dict[str, Summed]:
+    """The test of each kind of model, where single hospitals' scores are not known."""
+    sums = {record.kind: _summed(record) for record in scores if record.split == "test"}
+    if plan.federation.personal and plan.evaluation.personalise == "none" and "federated" in sums:
+        sums["personalised"] = sums["federated"]  # as at the sites: with parts kept at the hospital they are one model
+    return sums
+
+
+def _summed(record: ScoresRecord) -> Summed:
+    return Summed(record.summed, record.survivors, record.unsummed)
 
 
 def _privacy(plan: Plan, spent: Spent) -> dict[str, Any]:
     settings: dict[str, Any] = {"mechanism": plan.privacy.mechanism, "secure_aggregation": plan.privacy.secure_aggregation}
+    settings["scores"] = plan.evaluation.scores
     if not isinstance(plan.privacy, PatientPrivacy):
         return settings
     public = ("batch_patients", "max_images_per_patient", "max_silos_per_patient", "metrics_epsilon")
     return spent.guarantee.as_json() | {name: getattr(plan.privacy, name) for name in public} | settings
 
 
-def _round(record: RoundRecord, validation: Mapping[int, Mapping[str, AnyScores]], spent: Mapping[int, float]) -> RoundSummary:
+def _round(record: RoundRecord, validation: Mapping[int, ScoresRecord], spent: Mapping[int, float]) -> RoundSummary:
+    scored = validation.get(record.round)
+    singly = scored is None or (scored.summed is None and scored.unsummed is None)
     return RoundSummary(
         round=record.round,
         attempt=record.attempt,
@@ -63,9 +79,11 @@ def _round(record: RoundRecord, validation: Mapping[int, Mapping[str, AnyScores]
         aggregated=record.aggregated,
         failures=record.failures,
         train_loss=record.losses,
-        validation=validation.get(record.round, {}),
+        validation={} if scored is None else scored.scores,
         epsilon=spent.get(record.round),
         upload_bytes=record.upload_bytes,
+        rejected=record.rejected,
+        validation_sum=None if scored is None or singly else _summed(scored),
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from evaluation.measure import AnyScores, class_aurocs, pooled_classes
 from evaluation.measured import Measured, macro, stratify
+from evaluation.summed import AnySum
 from protocol.errors import EvaluationError
 
 
@@ -14,8 +15,8 @@ def site_auroc(scores: AnyScores) -> Measured:
     return macro(class_aurocs(scores))
 
 
-def pooled(sites: Sequence[AnyScores]) -> Measured:
-    """The global AUROC over all sites. Beware: with sites of unlike prevalence, recognising the site raises it.
+def pooled(sites: Sequence[AnyScores | AnySum]) -> Measured:
+    """The global AUROC over all sites, or their sum. Beware: with sites of unlike prevalence, recognising the site raises it.
 
     From exact scores its variance takes every image as independent; those of `stratified` and of the sites allow for several
     of a patient. In noised scores each patient has one image.

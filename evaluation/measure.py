@@ -1,4 +1,4 @@
-"""From what a site said of one model to AUROCs: the one place that knows how exact and noised scores differ."""
+"""From what a site, or a sum over sites, says of one model to AUROCs: the one place that knows how kinds of scores differ."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ from evaluation.histograms import auroc_from_histograms
 from evaluation.measured import Measured, mean_deviation_squared
 from evaluation.metrics import Noise
 from evaluation.noisy_histograms import N_BINS, noise_variance, noisy_auroc
+from evaluation.summed import AnySum, ExactSum, NoisedSum
 from protocol.errors import EvaluationError
 from protocol.messages import ClassScores, PrivateScores, Scores
 
 AnyScores = Scores | PrivateScores
 
 
-def class_aurocs(scores: AnyScores) -> tuple[Measured, ...]:
-    """Each class against the rest at one site: one for a binary task, one per class otherwise."""
+def class_aurocs(scores: AnyScores | AnySum) -> tuple[Measured, ...]:
+    """Each class against the rest at one site, or in one sum: one for a binary task, one per class otherwise."""
     return _kind([scores]).measure(scores)
 
 
-def pooled_classes(sites: Sequence[AnyScores]) -> tuple[Measured, ...]:
-    """Each class over all sites as if they were one cohort: histograms added, then counted.
+def pooled_classes(sites: Sequence[AnyScores | AnySum]) -> tuple[Measured, ...]:
+    """Each class over all sites as if they were one cohort: histograms added, then counted. A sum stands for its sites.
 
     Raises EvaluationError if sites scored different classes, or some sent exact scores and some noised ones.
     """
@@ -64,7 +65,7 @@ class _Kind:
     pool: Callable[[Sequence[Any], int], Measured]
 
 
-def _kind(sites: Sequence[AnyScores]) -> _Kind:
+def _kind(sites: Sequence[AnyScores | AnySum]) -> _Kind:
     types = {type(site) for site in sites}
     if len(types) != 1:
         raise EvaluationError("some sites sent exact scores and some noised ones; the scores of one plan are of one kind.")
@@ -78,6 +79,16 @@ def _exact(one: ClassScores) -> Measured:
 def _pool_exact(sites: Sequence[Scores], index: int) -> Measured:
     positive = np.sum([site.classes[index].histogram_positive for site in sites], axis=0)
     negative = np.sum([site.classes[index].histogram_negative for site in sites], axis=0)
+    return _counted(positive, negative)
+
+
+def _pool_sums(sums: Sequence[ExactSum], index: int) -> Measured:
+    positive = np.sum([one.classes[index].positive for one in sums], axis=0)
+    negative = np.sum([one.classes[index].negative for one in sums], axis=0)
+    return _counted(positive, negative)
+
+
+def _counted(positive: NDArray[np.int64], negative: NDArray[np.int64]) -> Measured:
     value, variance, bound = auroc_from_histograms(positive, negative) or (None, None, None)
     return Measured(value, variance, int(positive.sum()), int(negative.sum()), "pooled histograms", bound)
 
@@ -93,15 +104,15 @@ def _noised(scores: PrivateScores) -> tuple[Measured, ...]:
     return tuple(_add([scores], index, "noised histograms") for index in range(len(scores.classes)))
 
 
-def _pool_noised(sites: Sequence[PrivateScores], index: int) -> Measured:
+def _pool_noised(sites: Sequence[PrivateScores | NoisedSum], index: int) -> Measured:
     return _add(sites, index, "pooled noised histograms")
 
 
-def _add(sites: Sequence[PrivateScores], index: int, basis: str) -> Measured:
+def _add(sites: Sequence[PrivateScores | NoisedSum], index: int, basis: str) -> Measured:
     """One class over `sites`; counts add, and so do the variances of their noise."""
     positive: NDArray[np.int64] = np.sum([site.classes[index].positive for site in sites], axis=0)
     negative: NDArray[np.int64] = np.sum([site.classes[index].negative for site in sites], axis=0)
-    variance = sum(noise_variance(site.scale) for site in sites)
+    variance = sum(_noises(site) * noise_variance(site.scale) for site in sites)
     count_sd = math.sqrt(N_BINS * variance)
     n, found = (int(positive.sum()), int(negative.sum())), noisy_auroc(positive, negative, variance)
     if found is None:
@@ -110,7 +121,18 @@ def _add(sites: Sequence[PrivateScores], index: int, basis: str) -> Measured:
     return Measured(found.value, found.sampling + found.noise, *n, basis, found.bound, noise=noise)
 
 
+def _noises(site: PrivateScores | NoisedSum) -> int:
+    """How many hospitals' noise is on each bin."""
+    return site.n_silos if isinstance(site, NoisedSum) else 1
+
+
+def _each(pool: Callable[[Any, int], Measured]) -> Callable[[Any], tuple[Measured, ...]]:
+    return lambda one: tuple(pool([one], index) for index in range(len(one.classes)))
+
+
 _KINDS: Mapping[type, _Kind] = {
     Scores: _Kind(lambda scores: tuple(_exact(one) for one in scores.classes), _pool_exact),
     PrivateScores: _Kind(_noised, _pool_noised),
+    ExactSum: _Kind(_each(_pool_sums), _pool_sums),
+    NoisedSum: _Kind(_each(_pool_noised), _pool_noised),
 }

@@ -14,7 +14,7 @@ from evaluation.intervals import logit_interval, score_interval, widened
 from protocol.errors import EvaluationError
 
 Status = Literal["ok", "wide", "suppressed", "not_estimable"]
-Why = Literal["too_few_images", "one_patient", "too_much_noise", "took_no_part", "no_score", "no_site"]
+Why = Literal["too_few_images", "one_patient", "too_much_noise", "took_no_part", "no_score", "no_site", "only_sums"]
 
 SHOWN_FROM = 10  # cases of each class: below, no AUROC is given
 WIDE_BELOW = 100  # cases of each class: below, the interval is called wide

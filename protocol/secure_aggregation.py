@@ -9,11 +9,17 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
-SCHEMA = "fedward.secure-aggregation/1"
+SCHEMA = "fedward.secure-aggregation/2"
+"""2: what a sum is for, and the model it is made with, are part of what is signed."""
+
+UPDATE = "update"
+"""The purpose of a round's sum of updates."""
 
 Key = Annotated[bytes, Meta(min_length=32, max_length=32)]
 Signature = Annotated[bytes, Meta(min_length=64, max_length=64)]
 Count = Annotated[int, Meta(ge=0)]
+Purpose = Annotated[str, Meta(pattern=r"\A(update|scores/(federated|alone|personalised)/(validation|test))\Z")]
+"""What a sum is for: `update`, or the scores of one kind of model on one part."""
 
 
 class Member(Struct, frozen=True, forbid_unknown_fields=True):
@@ -42,15 +48,32 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
     width_bits: int
     """16, 32 or 64: sums are modulo 2^width_bits."""
     parameters: dict[str, Any] = {}
-    """What else the silos must agree on (noise, clipping, scale), as JSON types."""
+    """What else the silos must agree on (purpose, model, noise, clipping, scale), as JSON types."""
 
 
 class Where(Struct, frozen=True, forbid_unknown_fields=True, order=True):
-    """The one aggregation that a message belongs to."""
+    """The one aggregation that a message belongs to; attempts are counted for each purpose by itself."""
 
     job: str
     round: Count
     attempt: Count
+    purpose: Purpose = UPDATE
+
+    @property
+    def scoring(self) -> tuple[str, str]:
+        """(kind, split) of the scores that are summed; two empty texts if it is an update."""
+        return scoring_of(self.purpose)
+
+
+def scores_purpose(kind: str, split: str) -> str:
+    """The purpose of the sum of one scoring."""
+    return f"scores/{kind}/{split}"
+
+
+def scoring_of(purpose: str) -> tuple[str, str]:
+    """(kind, split) of the scoring with this purpose; two empty texts for an update."""
+    _, kind, split = purpose.split("/") if purpose != UPDATE else ("", "", "")
+    return kind, split
 
 
 class Advertisement(Struct, frozen=True, forbid_unknown_fields=True):

@@ -8,6 +8,7 @@ test reads the imports of all of them).
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import msgspec
 
@@ -16,6 +17,7 @@ from privacy.randomness import SecureBits
 from protocol.errors import GateError, SiloError
 from protocol.messages import (
     Address,
+    MaskedScores,
     MaskedUpdate,
     PrivateScores,
     PrivateUpdate,
@@ -27,6 +29,7 @@ from protocol.messages import (
 )
 from protocol.plan import Plan
 from protocol.plan.privacy import PatientPrivacy
+from protocol.secure_aggregation import UPDATE, scoring_of
 from silo_node.account import Account
 from silo_node.charges import Charge, round_charge, scores_charge
 from silo_node.outbox import Outbox
@@ -60,7 +63,7 @@ class Gate:
         LedgerError, and SiloError if it was charged and its secret is gone: a second sample would be a second charge.
         """
         if charge.part != "train":
-            self._refuse_scores(noised=True)
+            self._refuse_scores("noised")
         key = outbox.key(charge.release, request)
         paid = self._account.paid(passage.job, charge)
         if key is None and paid:
@@ -97,18 +100,22 @@ class Gate:
         if isinstance(message, Refusal):
             return self.refuse(message, passage.plan)
         check_values(message, passage)
-        if isinstance(message, Scores | PrivateScores):
-            self._refuse_scores(noised=isinstance(message, PrivateScores))
-        if isinstance(message, PrivateUpdate | PrivateScores) or (isinstance(message, MaskedUpdate) and passage.guarantee):
+        if isinstance(message, Scores | PrivateScores) or address.purpose != UPDATE:
+            self._refuse_scores("noised" if passage.guarantee else "exact" if address.purpose == UPDATE else "summed")
+        if isinstance(message, PrivateUpdate | PrivateScores) or (
+            isinstance(message, MaskedUpdate | MaskedScores) and passage.guarantee
+        ):
             message = msgspec.structs.replace(message, receipt=self._paid(message, passage))
         return encode(message)
 
-    def _paid(self, message: PrivateUpdate | MaskedUpdate | PrivateScores, passage: Passage) -> Receipt:
+    def _paid(self, message: PrivateUpdate | MaskedUpdate | MaskedScores | PrivateScores, passage: Passage) -> Receipt:
         plan, guarantee = passage.plan, passage.guarantee
         if guarantee is None or not isinstance(plan.privacy, PatientPrivacy):
             raise GateError("a private release of a plan without privacy; nothing left.")
         if isinstance(message, PrivateUpdate | MaskedUpdate):
             charge = round_charge(plan, plan.privacy, guarantee, message.address.round, message.address.attempt)
+        elif isinstance(message, MaskedScores):
+            charge = scores_charge(plan, plan.privacy, message.address.round, *scoring_of(message.address.purpose))
         else:
             charge = scores_charge(plan, plan.privacy, message.address.round, message.kind, message.split)
             expected = len(message.classes) / plan.privacy.metrics_epsilon
@@ -118,8 +125,8 @@ class Gate:
             raise GateError(f"{charge.release} was never charged; nothing left.")
         return self._account.receipt()
 
-    def _refuse_scores(self, *, noised: bool) -> None:
-        order = ("none", "noised", "exact")
-        if order.index(self._policy.scores) < order.index("noised" if noised else "exact"):
-            kind = "noised" if noised else "exact"
+    def _refuse_scores(self, kind: Literal["noised", "summed", "exact"]) -> None:
+        """`summed`: exact counts that leave under masks, within a sum over several hospitals."""
+        order = ("none", "noised", "summed", "exact")
+        if order.index(self._policy.scores) < order.index(kind):
             raise GateError(f"this hospital's policy lets no {kind} scores leave (scores: {self._policy.scores}).")

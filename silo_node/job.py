@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from evaluation.summed import vector_size
 from privacy.guarantee import Guarantee, guarantee_of
 from privacy.network_scan import refuse_memory, refuse_unlearned
 from privacy.secure_aggregation.payload import payload_size
@@ -86,9 +87,10 @@ def open_job(name: str, plan: Plan, place: Place, gate: Gate) -> Job:
     cohort = load_cohort(place.store, plan, place.root / "cache")
     model = SiloModel(plan, cohort.input_shape, pick_device(place.device))
     size = payload_size(plan, model.layout.size) if privacy.secure_aggregation else 0
-    passage = Passage(name, plan, guarantee, model.layout, size)
+    counts = vector_size(plan) if plan.evaluation.scores == "summed" else 0
+    passage = Passage(name, plan, guarantee, model.layout, size, counts)
     state.keep_plan(plan)
-    secure = SecurePart(plan, size, place.site, place.identity, place.peers, state.folder) if size else None
+    secure = SecurePart(plan, size, counts, place.site, place.identity, place.peers, state.folder) if size else None
     if guarantee is None or not isinstance(privacy, PatientPrivacy):
         return OpenJob(plan, state, cohort, model, passage, secure, place.site, Trainer(plan, cohort, model, place.site))
     refuse_memory(model.network, cohort.input_shape)

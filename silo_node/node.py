@@ -117,7 +117,7 @@ class SiloNode:
 
     def _answer(self, request: Request, job: Job) -> Release:
         start = time.monotonic()
-        if isinstance(request, secure_answers.SECURE) or (job.secure is not None and isinstance(request, Train)):
+        if secure_answers.concerns(job, request):
             return secure_answers.answer(job, request, start)
         return self._private(request, job) if isinstance(job, PrivateJob) else self._open_answer(request, job, start)
 

@@ -40,9 +40,11 @@ class Policy(Part):
         default=1e-5, gt=0.0, lt=1.0, description="largest delta of a plan; max_epsilon_total is held at this delta too"
     )
     min_patients: int = Field(default=10, ge=1, description="fewest patients in the cohort store with which any plan may run")
-    scores: Literal["none", "noised", "exact"] = Field(
+    scores: Literal["none", "noised", "summed", "exact"] = Field(
         default="exact",
-        description="most that may leave of how a model scores: none, noised histograms, or - without privacy - exact figures",
+        description="most that may leave of how a model scores. none; noised: histograms with noise, of plans with "
+        "differential privacy; summed: without noise too, but only in a masked sum over several hospitals "
+        "(evaluation.scores: summed); exact: this hospital's exact figures too",
     )
 
     def admit_cohort(self, n_patients: int) -> None:

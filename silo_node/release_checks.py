@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from privacy.guarantee import Guarantee
+from privacy.secure_aggregation.agreement import COUNT_BITS
 from protocol.compression import decompress
 from protocol.errors import GateError, UpdateError
 from protocol.messages import (
@@ -15,6 +16,7 @@ from protocol.messages import (
     Advertised,
     Description,
     Done,
+    MaskedScores,
     MaskedUpdate,
     PrivateDescription,
     PrivateScores,
@@ -28,12 +30,14 @@ from protocol.messages import (
     Vouched,
 )
 from protocol.plan import Plan
+from protocol.secure_aggregation import UPDATE
 from protocol.vectors import Layout
 
 _OPEN = (Description, Update, Scores, Done, Refusal)
 _PRIVATE = (PrivateDescription, PrivateUpdate, PrivateScores, Refusal)
-_SECURE = (Advertised, Shared, MaskedUpdate, Vouched, Revealed)
+_PHASES = (Advertised, Shared, Vouched, Revealed)
 _READABLE = (Update, PrivateUpdate)  # what secure aggregation keeps back
+_READABLE_SCORES = (Scores, PrivateScores)  # what evaluation.scores: summed keeps back
 
 # Reasons of these errors are made of the plan, the policy and fixed words. Those of others may hold a count or a size of the
 # cohort: under a private plan they stay in the silo's own log. A NetworkError is the plan's own there: what fails on an image
@@ -68,17 +72,28 @@ class Passage:
     layout: Layout
     masked_size: int = 0
     """Number of values in a masked update; 0 without secure aggregation."""
+    counts_size: int = 0
+    """Number of counts in a masked scoring; 0 where scores leave singly."""
 
 
 def check_kind(message: Release, address: Address, passage: Passage) -> None:
     """Raises GateError unless `message` is a release of this kind of plan, in answer to `address`."""
-    allowed: tuple[type, ...] = _OPEN if passage.guarantee is None else _PRIVATE
-    if passage.masked_size:
-        allowed = tuple(kind for kind in (*allowed, *_SECURE) if kind not in _READABLE)
-    if not isinstance(message, allowed):
+    if not isinstance(message, _allowed(address.purpose, passage)):
         raise GateError(f"{type(message).__name__} is not a release of this plan that the gate knows; nothing left.")
     if message.address != address or address.job != passage.job or address.plan_digest != passage.plan.digest:
         raise GateError("the release answers another request than the one at hand; nothing left.")
+
+
+def _allowed(purpose: str, passage: Passage) -> tuple[type, ...]:
+    """The releases of this kind of plan that may answer a message of this purpose."""
+    if purpose != UPDATE:
+        return (*_PHASES, MaskedScores, Refusal) if passage.counts_size else (Refusal,)
+    allowed: tuple[type, ...] = _OPEN if passage.guarantee is None else _PRIVATE
+    if passage.masked_size:
+        allowed = tuple(kind for kind in (*allowed, *_PHASES, MaskedUpdate) if kind not in _READABLE)
+    if passage.counts_size:
+        allowed = tuple(kind for kind in allowed if kind not in _READABLE_SCORES)
+    return allowed
 
 
 def check_values(message: Release, passage: Passage) -> None:
@@ -94,6 +109,8 @@ def check_values(message: Release, passage: Passage) -> None:
         _check_finite(numbers, "scores")
     if isinstance(message, MaskedUpdate) and len(message.masked) * 8 != passage.masked_size * passage.plan.privacy.width_bits:
         raise GateError("the masked update has another length than the plan's network; nothing left.")
+    if isinstance(message, MaskedScores) and len(message.masked) * 8 != passage.counts_size * COUNT_BITS:
+        raise GateError("the masked scores have another length than the plan's; nothing left.")
 
 
 def _check_delta(wire: memoryview, passage: Passage) -> None:

@@ -12,30 +12,40 @@ from pathlib import Path
 import numpy as np
 
 from privacy.secure_aggregation import client
+from privacy.secure_aggregation.agreement import rules_for
 from privacy.secure_aggregation.client_state import ClientState
 from privacy.secure_aggregation.manifest import check_manifest
 from privacy.secure_aggregation.masking import Unsigned
-from privacy.secure_aggregation.sizing import rules_of
+from privacy.secure_aggregation.statements import words
 from protocol.errors import AggregationError, SiloError
 from protocol.identity import Identity
 from protocol.plan import Plan
-from protocol.secure_aggregation import Advertisement, EncryptedShares, Manifest, Member, Unmasking, Vouch, Where
+from protocol.secure_aggregation import UPDATE, Advertisement, EncryptedShares, Manifest, Member, Unmasking, Vouch, Where
 
 
 class SecurePart:
-    """One silo in the secure aggregations of one job. `pinned` is the roster as this hospital knows it, not the aggregator."""
+    """One silo in the secure aggregations of one job. `pinned` is the roster as this hospital knows it, not the aggregator.
 
-    def __init__(self, plan: Plan, size: int, silo: str, identity: Identity, pinned: Sequence[Member], folder: Path) -> None:
-        self._plan, self._size, self._silo, self._identity, self._pinned = plan, size, silo, identity, tuple(pinned)
-        self._path, self._opened = folder / "secure.state", folder / "secure.opened"
+    `size` and `counts` are how many values an update and a scoring have; counts 0: this plan's scores are not summed. Each
+    purpose has files of its own, so that the phases of one never meet those of another.
+    """
+
+    def __init__(
+        self, plan: Plan, size: int, counts: int, silo: str, identity: Identity, pinned: Sequence[Member], folder: Path
+    ) -> None:
+        self._plan, self._size, self._counts, self._silo, self._identity = plan, size, counts, silo, identity
+        self._pinned, self._folder = tuple(pinned), folder
 
     def advertise(self, manifest: Manifest, where: Where) -> Advertisement:
         """P1. Raises AggregationError if the manifest is not this plan's among the pinned silos."""
         if not self._pinned:
             raise SiloError("this silo has pinned no other silos, so it cannot tell whom it aggregates with.")
-        rules = rules_of(self._plan, where.job, self._size, len(self._pinned))
+        size = self._size if where.purpose == UPDATE else self._counts
+        if not size:
+            raise SiloError("the scores of this plan are not summed (evaluation.scores); they are asked for by Score.")
+        rules = rules_for(self._plan, where.purpose, size, len(self._pinned), manifest, where.job)
         check_manifest(manifest, self._pinned, self._silo, self._identity.public_key, rules)
-        state, advertisement = client.advertise(manifest, self._silo, self._identity, where, self._load_any())
+        state, advertisement = client.advertise(manifest, self._silo, self._identity, where, self._load_any(where.purpose))
         self._save(state)
         return advertisement
 
@@ -62,51 +72,57 @@ class SecurePart:
         return vouch
 
     def unmask(self, where: Where, vouches: Sequence[Vouch]) -> Unmasking:
-        """P5. From then on no other attempt of the round gets this silo's update (`refuse_if_opened`)."""
+        """P5. From then on no other attempt of the round and purpose gets this silo's vector (`refuse_if_opened`)."""
         state, unmasking = client.unmask(self._load(where), vouches)
         self._remember_opened(where)
         self._save(state)
         return unmasking
 
     def refuse_if_opened(self, where: Where) -> None:
-        """Raises AggregationError if this silo helped to open another sum of this round.
+        """Raises AggregationError if this silo helped to open another sum of this round for this purpose.
 
-        The same update in two sums over different silos would be told by their difference.
+        The same vector in two sums over different silos would be told by their difference.
         """
-        opened = self._opened.read_text(encoding="ascii").split() if self._opened.exists() else []
+        path = self._file(where.purpose, "opened")
+        opened = path.read_text(encoding="ascii").split() if path.exists() else []
         attempts = {int(attempt) for number, attempt in (line.split("/") for line in opened) if int(number) == where.round}
         if attempts - {where.attempt}:
+            what = "update" if where.purpose == UPDATE else "counts"
             raise AggregationError(
-                f"round {where.round} was opened in another attempt; the same update is not put into a second sum. Resume the "
-                "job where it stopped, or start a new one."
+                f"round {where.round} was opened in another attempt; the same {what} {'is' if what == 'update' else 'are'} not "
+                "put into a second sum. Resume the job where it stopped, or start a new one."
             )
 
     def _remember_opened(self, where: Where) -> None:
-        with self._opened.open("a", encoding="ascii") as file:
+        with self._file(where.purpose, "opened").open("a", encoding="ascii") as file:
             file.write(f"{where.round}/{where.attempt}\n")
             file.flush()
             os.fsync(file.fileno())
 
-    def _load_any(self) -> ClientState | None:
-        return ClientState.from_bytes(self._path.read_bytes()) if self._path.exists() else None
+    def _file(self, purpose: str, ending: str) -> Path:
+        """A purpose is one of a fixed few (protocol.secure_aggregation.Purpose), so its name is safe in a file's."""
+        name = "secure" if purpose == UPDATE else f"secure-{purpose.replace('/', '-')}"
+        return self._folder / f"{name}.{ending}"
+
+    def _load_any(self, purpose: str) -> ClientState | None:
+        path = self._file(purpose, "state")
+        return ClientState.from_bytes(path.read_bytes()) if path.exists() else None
 
     def _load(self, where: Where) -> ClientState:
-        state = self._load_any()
+        state = self._load_any(where.purpose)
         if state is None or state.where != where:
-            raise AggregationError(
-                f"this silo has no part in round {where.round}, attempt {where.attempt}: it was restarted, or the message is "
-                "old."
-            )
+            raise AggregationError(f"this silo has no part in {words(where)}: it was restarted, or the message is old.")
         return state
 
     def _save(self, state: ClientState) -> None:
-        partial = self._path.with_suffix(".partial")
+        path = self._file(state.where.purpose, "state")
+        partial = path.with_suffix(".partial")
         descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             file.write(state.to_bytes())
             file.flush()
             os.fsync(file.fileno())
-        partial.replace(self._path)
+        partial.replace(path)
 
 
 def as_wire(masked: Unsigned) -> memoryview:

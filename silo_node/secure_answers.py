@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from privacy.secure_aggregation.agreement import check_model
 from privacy.secure_aggregation.payload import payload, wrapped
 from privacy.secure_aggregation.sizing import sizing
 from protocol.errors import SiloError
@@ -15,20 +16,31 @@ from protocol.messages import (
     Request,
     Reveal,
     Revealed,
+    Score,
+    ScoreMasked,
     Shared,
     ShareSecrets,
     Train,
     TrainMasked,
     Vouched,
 )
-from protocol.secure_aggregation import Where
+from protocol.secure_aggregation import UPDATE, Where
 from protocol.vectors import from_wire
-from silo_node import answers, private_answers
+from silo_node import answers, private_answers, secure_scores
 from silo_node.gate import UNSIGNED
 from silo_node.job import Job, OpenJob, PrivateJob
 from silo_node.secure import SecurePart, as_wire
 
-SECURE = (Advertise, ShareSecrets, TrainMasked, AskVouch, Reveal)
+_PHASES = (Advertise, ShareSecrets, TrainMasked, ScoreMasked, AskVouch, Reveal)
+
+
+def concerns(job: Job, request: Request) -> bool:
+    """Whether `request` is a phase, or asks in clear for what leaves this job only masked."""
+    if isinstance(request, _PHASES):
+        return True
+    return (job.secure is not None and isinstance(request, Train)) or (
+        job.plan.evaluation.scores == "summed" and isinstance(request, Score)
+    )
 
 
 def answer(job: Job, request: Request, start: float) -> Release:
@@ -37,21 +49,30 @@ def answer(job: Job, request: Request, start: float) -> Release:
         raise SiloError("this plan has no secure aggregation; its updates are asked for by Train.")
     address, where = request.address, _where(request.address)
     if isinstance(request, Advertise):
+        if where.purpose != UPDATE:
+            secure_scores.check_foreseen(job.plan, where)
+            job.secure.refuse_if_opened(where)
         return Advertised(address, job.secure.advertise(request.manifest, where))
     if isinstance(request, ShareSecrets):
         return Shared(address, job.secure.share(where, request.advertisements))
     if isinstance(request, TrainMasked):
         return _train(job, job.secure, request, start)
+    if isinstance(request, ScoreMasked):
+        return secure_scores.masked(job, job.secure, request, where)
     if isinstance(request, AskVouch):
         return Vouched(address, job.secure.vouch(where, request.survivors))
     if isinstance(request, Reveal):
         return Revealed(address, job.secure.unmask(where, request.vouches))
-    raise SiloError("under secure aggregation updates leave masked only.")
+    what = "scores" if isinstance(request, Score) else "updates"
+    raise SiloError(f"under secure aggregation {what} leave masked only.")
 
 
 def _train(job: Job, secure: SecurePart, request: TrainMasked, start: float) -> MaskedUpdate:
     where = _where(request.address)
+    if where.purpose != UPDATE:
+        raise SiloError("an update is asked for in the name of a scoring; it is refused.")
     manifest = secure.manifest(where)
+    check_model(manifest, request.model)
     plain = Train(request.address, request.deadline_s, request.model)
     if isinstance(job, PrivateJob) and job.privacy.mechanism == "distributed":
         integers = private_answers.summed(job, plain, manifest, start)
@@ -73,4 +94,4 @@ def _train(job: Job, secure: SecurePart, request: TrainMasked, start: float) -> 
 
 
 def _where(address: Address) -> Where:
-    return Where(address.job, address.round, address.attempt)
+    return Where(address.job, address.round, address.attempt, address.purpose)

@@ -1,6 +1,7 @@
-"""Rounds in which the aggregator learns the sum of the updates and nothing else."""
+"""Rounds and scorings in which the aggregator learns the sum over the hospitals and nothing else."""
 
 from aggregator.secure.pending import Pending
 from aggregator.secure.round import run_secure_round
+from aggregator.secure.scores import SummedScoring
 
-__all__ = ["Pending", "run_secure_round"]
+__all__ = ["Pending", "SummedScoring", "run_secure_round"]

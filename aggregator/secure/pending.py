@@ -1,7 +1,7 @@
-"""A secure round whose masked sum is complete, kept until it is opened.
+"""A masked sum that is complete, kept until it is opened.
 
-Silos open one sum a round. An aggregator that was killed in between must go on with that very sum, so it is on disk before
-anybody is asked to vouch for it.
+Silos open one sum a round and purpose. An aggregator that was killed in between must go on with that very sum, so it is on disk
+before anybody is asked to vouch for it.
 """
 
 from __future__ import annotations
@@ -18,8 +18,7 @@ from privacy.secure_aggregation.server_state import ServerState
 from protocol.canonical import digest_bytes
 from protocol.errors import JournalError
 from protocol.messages import Receipt
-
-_KEY = "secure/pending"
+from protocol.secure_aggregation import UPDATE
 
 
 class Complete(Struct, frozen=True, forbid_unknown_fields=True):
@@ -33,10 +32,12 @@ class Complete(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Pending:
-    """At most one complete sum, in the job's journal and folder."""
+    """At most one complete sum for each purpose, in the job's journal and folder."""
 
-    def __init__(self, journal: Journal, folder: Path) -> None:
-        self._journal, self._path = journal, folder / "pending-sum.npy"
+    def __init__(self, journal: Journal, folder: Path, purpose: str = UPDATE) -> None:
+        own = "" if purpose == UPDATE else f"/{purpose}"
+        self._journal, self._key = journal, f"secure/pending{own}"
+        self._path = folder / f"pending-sum{own.replace('/', '-')}.npy"
 
     def keep(
         self, state: ServerState, total: Unsigned, receipts: dict[str, Receipt], failures: dict[str, str], started_at: float
@@ -52,11 +53,11 @@ class Pending:
         except OSError as error:
             raise JournalError(f"the masked sum could not be written ({error}). Free space, then run with --resume.") from error
         digest = digest_bytes(total.view(np.uint8).data)
-        self._journal.remember(_KEY, Complete(state.to_bytes(), digest, receipts, failures, started_at))
+        self._journal.remember(self._key, Complete(state.to_bytes(), digest, receipts, failures, started_at))
 
     def of_round(self, number: int) -> tuple[ServerState, Unsigned, Complete] | None:
         """The complete sum of round `number`, if that is where the job stopped. Raises JournalError if it is damaged."""
-        known = self._journal.fact(_KEY, Complete | None)  # type: ignore[arg-type]
+        known = self._journal.fact(self._key, Complete | None)  # type: ignore[arg-type]
         if known is None:
             return None
         state = ServerState.from_bytes(known.state)
@@ -74,5 +75,5 @@ class Pending:
 
     def drop(self) -> None:
         """Forget it: it was opened and committed, or cannot be opened any more."""
-        self._journal.remember(_KEY, None)
+        self._journal.remember(self._key, None)
         self._path.unlink(missing_ok=True)

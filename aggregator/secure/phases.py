@@ -20,6 +20,7 @@ from protocol.messages import (
     Advertise,
     Advertised,
     AskVouch,
+    MaskedScores,
     MaskedUpdate,
     Receipt,
     Release,
@@ -28,55 +29,61 @@ from protocol.messages import (
     Revealed,
     Shared,
     ShareSecrets,
-    TrainMasked,
     Vouched,
 )
 from protocol.plan import Plan
-from protocol.secure_aggregation import Manifest, Where
+from protocol.secure_aggregation import EncryptedShares, Manifest, Where
 from protocol.transport.base import Transport
 
 R = TypeVar("R", bound=Release)
 
 
+@dataclass(frozen=True)
+class Work:
+    """What silos do in the third phase: its name, the request to one that gets these boxes, and the kind of its answer."""
+
+    name: str
+    ask: Callable[[tuple[EncryptedShares, ...]], Request]
+    kind: type[MaskedUpdate] | type[MaskedScores]
+
+
 @dataclass
 class Phases:
-    """One attempt. `failures` says of every silo that fell out, in which phase and why."""
+    """One attempt at what `step` names. `failures` says of every silo that fell out, in which phase and why."""
 
     transport: Transport
     plan: Plan
     address: Address
     observe: Observer
+    step: str
     failures: dict[str, str] = field(default_factory=dict)
     receipts: dict[str, Receipt] = field(default_factory=dict)
 
-    def collect(self, manifest: Manifest, silos: tuple[str, ...], model: memoryview) -> tuple[ServerState, Unsigned]:
+    def collect(self, manifest: Manifest, silos: tuple[str, ...], work: Work) -> tuple[ServerState, Unsigned]:
         """Keys, shares, masked vectors: the state with its survivors, and the masked sum. Raises AggregationError."""
-        state = server.begin(manifest, Where(self.address.job, self.address.round, self.address.attempt))
-        ads = self._gather("keys", dict.fromkeys(silos, Advertise(self.address, manifest)), Advertised)
+        address = self.address
+        state = server.begin(manifest, Where(address.job, address.round, address.attempt, address.purpose))
+        ads = self._gather("keys", dict.fromkeys(silos, Advertise(address, manifest)), Advertised)
         state, shown, refused = server.gather_advertisements(state, {silo: one.advertisement for silo, one in ads.items()})
         self._refuse("keys", refused)
-        shared = self._gather("shares", dict.fromkeys(state.silos, ShareSecrets(self.address, shown)), Shared)
+        shared = self._gather("shares", dict.fromkeys(state.silos, ShareSecrets(address, shown)), Shared)
         state, refused = server.gather_shares(state, {silo: one.boxes for silo, one in shared.items()})
         self._refuse("shares", refused)
         total = server.new_total(manifest)
-        deadline = self.plan.federation.round_deadline_s
-        requests = {
-            silo: TrainMasked(self.address, deadline, model, server.incoming(state, silo))
-            for silo in state.silos
-            if silo in shared
-        }
+        requests = {silo: work.ask(server.incoming(state, silo)) for silo in state.silos if silo in shared}
 
-        def add(silo: str, update: MaskedUpdate) -> None:
+        def add(silo: str, reply: MaskedUpdate | MaskedScores) -> None:
             nonlocal state
             try:
-                state = server.add(state, total, silo, np.frombuffer(update.masked, dtype=dtype_of(manifest.width_bits)))
+                state = server.add(state, total, silo, np.frombuffer(reply.masked, dtype=dtype_of(manifest.width_bits)))
             except (AggregationError, ValueError) as error:
                 raise UpdateError(str(error)) from error
-            if update.receipt is not None:
-                self.receipts[silo] = update.receipt
-            self.observe(SiloAnswered(f"round {self.address.round}", silo, None))
+            if reply.receipt is not None:
+                self.receipts[silo] = reply.receipt
+            self.observe(SiloAnswered(self.step, silo, None))
 
-        self._ask("training", requests, MaskedUpdate, add)
+        kind: type[MaskedUpdate | MaskedScores] = work.kind
+        self._ask(work.name, requests, kind, add)
         state, _ = server.close(state)
         return state, total
 
@@ -104,4 +111,4 @@ class Phases:
         for silo, reason in reasons.items():
             if silo not in self.failures:  # what follows from the first failure is not another one
                 self.failures[silo] = f"{phase}: {reason}"
-                self.observe(SiloAnswered(f"round {self.address.round}", silo, self.failures[silo]))
+                self.observe(SiloAnswered(self.step, silo, self.failures[silo]))

@@ -14,34 +14,17 @@ from aggregator.replies import named
 from aggregator.robust import length
 from aggregator.rounds import RoundResult
 from aggregator.secure.pending import Pending
-from aggregator.secure.phases import Phases
+from aggregator.secure.phases import Phases, Work
 from aggregator.strategies import State, Strategy
+from privacy.secure_aggregation.agreement import propose
 from privacy.secure_aggregation.payload import mean_of, payload_size
-from privacy.secure_aggregation.sizing import sizing
 from protocol.errors import AggregationError, QuorumError
-from protocol.messages import Address
+from protocol.messages import Address, MaskedUpdate, TrainMasked
 from protocol.plan import Plan
 from protocol.schedule import lr_factor
-from protocol.secure_aggregation import SCHEMA, Manifest, Member
+from protocol.secure_aggregation import UPDATE, Member
 from protocol.transport.base import Transport
 from protocol.vectors import Vector, to_wire, vector_digest
-
-
-def make_manifest(plan: Plan, job: str, members: Sequence[Member], size: int) -> Manifest:
-    """What every silo is shown first, and holds against its own plan and pinned keys."""
-    wanted = sizing(plan, len(members))
-    return Manifest(
-        schema=SCHEMA,
-        job=job,
-        plan_digest=plan.digest,
-        roster=tuple(members),
-        threshold=wanted.threshold,
-        min_survivors=wanted.min_survivors,
-        colluders=wanted.colluders,
-        size=payload_size(plan, size),
-        width_bits=wanted.width_bits,
-        parameters=wanted.parameters(),
-    )
 
 
 def run_secure_round(
@@ -61,15 +44,17 @@ def run_secure_round(
     Raises QuorumError, naming each silo's reason, if too few silos stay; then nothing was revealed.
     """
     started_at, start = time.time(), time.monotonic()
-    phases = Phases(transport, plan, address, observe)
+    phases = Phases(transport, plan, address, observe, f"round {address.round}")
     try:
         if (kept := pending.of_round(address.round)) is not None:
             server, total, known = kept
             phases.failures.update(known.failures)
             phases.receipts.update(known.receipts)
         else:
-            manifest = make_manifest(plan, address.job, members, model.size)
-            server, total = phases.collect(manifest, configured, to_wire(model))
+            wire, deadline = to_wire(model), plan.federation.round_deadline_s
+            manifest = propose(plan, address.job, members, UPDATE, payload_size(plan, model.size), wire)
+            work = Work("training", lambda boxes: TrainMasked(address, deadline, wire, boxes), MaskedUpdate)
+            server, total = phases.collect(manifest, configured, work)
             pending.keep(server, total, phases.receipts, phases.failures, started_at)
         opened: np.ndarray[Any, np.dtype[Any]] = phases.open(server, total)
     except AggregationError as error:

@@ -9,6 +9,7 @@ from aggregator.spent import Spent
 from evaluation.federated import pooled, site_auroc
 from evaluation.measure import class_aurocs
 from evaluation.measured import Measured
+from evaluation.summed import ExactSum
 from protocol.messages import Scores
 
 Metrics = dict[str, float]
@@ -60,7 +61,10 @@ def of_guarantee(spent: Spent) -> dict[str, str]:
 
 
 def of_scores(record: ScoresRecord) -> tuple[Metrics, dict[str, Metrics]]:
-    """One scoring. `val/auroc` stands in the parent run too, so that comparing the runs overlays all silos and the whole."""
+    """One scoring. `val/auroc` stands in the parent run too, so that comparing the runs overlays all silos and the whole.
+
+    Where only a sum is known, silos' runs get nothing.
+    """
     split = _SPLITS[record.split]
     suffix = "" if record.kind == "federated" else f"_{record.kind}"
     silos: dict[str, Metrics] = {}
@@ -70,7 +74,12 @@ def of_scores(record: ScoresRecord) -> tuple[Metrics, dict[str, Metrics]]:
         # Beside the AUROC, so that nobody takes a curve over a handful of images for more than it is.
         silos[silo] = loss | {f"{split}/rarest_class": float(rarest)} | _auroc(f"{split}/auroc{suffix}", site_auroc(scores))
     parent = {f"site/{silo}/{name}": value for silo, metrics in silos.items() for name, value in metrics.items()}
-    if record.scores and record.kind == "federated":
+    if record.summed is not None:
+        whole = pooled([record.summed])
+        if isinstance(record.summed, ExactSum) and record.summed.n:
+            parent[f"global/{split}/accuracy{suffix}"] = record.summed.n_right / record.summed.n
+        parent |= _auroc(f"global/{split}/auroc{suffix}", whole) | _auroc(f"{split}/auroc{suffix}", whole)
+    elif record.scores and record.kind == "federated":
         whole = pooled(list(record.scores.values()))
         parent |= _auroc(f"global/{split}/auroc", whole) | _auroc(f"{split}/auroc", whole)
     return parent, silos

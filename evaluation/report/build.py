@@ -6,17 +6,18 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from evaluation.measure import pooled_classes
+from evaluation.measure import AnyScores, pooled_classes
 from evaluation.report.absence import never_trained
 from evaluation.report.check import check
 from evaluation.report.inputs import RunSummary
 from evaluation.report.outcome import outcome
-from evaluation.report.performance import performance
+from evaluation.report.performance import performance, summed_performance
 from evaluation.report.privacy import privacy_entry
 from evaluation.report.rounds import round_entry
 from evaluation.report.sites import about_patients, site_entry
-from evaluation.report.texts import LIMITATIONS, METHODS, NOT_EVALUATED
-from evaluation.report.texts_private import PRIVATE_LIMITATIONS, PRIVATE_METHODS
+from evaluation.report.texts import NOT_EVALUATED
+from evaluation.report.texts_summed import notes
+from evaluation.summed import AnySum
 from protocol.errors import EvaluationError
 
 SCHEMA_VERSION = "fedward.report/1"
@@ -30,10 +31,12 @@ def build_report(summary: RunSummary) -> dict[str, Any]:
     ordered = sorted(summary.sites, key=lambda site: site.id)
     rounds = [round_entry(one) for one in sorted(summary.rounds, key=lambda one: (one.round, one.attempt))]
     absent = never_trained(rounds, [site.id for site in ordered])
-    sites = [site_entry(site, class_names, scored_names, absent) for site in ordered]
+    summed = summary.summed
+    sites = [site_entry(site, class_names, scored_names, absent, summed=summed) for site in ordered]
     model = _plain("model", summary.model)
     private = privacy["mechanism"] != "none"
-    whole = outcome(rounds, sites, private=private)
+    whole = outcome(rounds, sites, private=private, summed=summed)
+    methods, limitations = notes(private=private, summed=summed)
     report = {
         "schema_version": SCHEMA_VERSION,
         "job": summary.job,
@@ -52,7 +55,9 @@ def build_report(summary: RunSummary) -> dict[str, Any]:
             "class_names": class_names,
         },
         "privacy": privacy,
-        "performance": performance(ordered, scored_names),
+        "performance": (
+            summed_performance(summary.sums, scored_names) if summed else performance(ordered, scored_names) | {"sums": None}
+        ),
         "sites": sites,
         "rounds": rounds,
         "lineage": {
@@ -60,8 +65,8 @@ def build_report(summary: RunSummary) -> dict[str, Any]:
             "model_digest": model.get("digest"),
             "store_digests": {site["id"]: site["store_digest"] for site in sites},
         },
-        "methods": [dict(method) for method in (PRIVATE_METHODS if private else METHODS)],
-        "limitations": list(PRIVATE_LIMITATIONS if private else LIMITATIONS),
+        "methods": [dict(method) for method in methods],
+        "limitations": list(limitations),
         "not_evaluated": list(NOT_EVALUATED),
         "software": _plain("software", summary.software),
     }
@@ -76,7 +81,9 @@ def _total(sites: list[dict[str, Any]], key: str) -> int | None:
 
 
 def _test_patients(summary: RunSummary, scored_names: list[str]) -> dict[str, dict[str, int]] | None:
-    scored = [site.federated for site in summary.sites if site.federated is not None]
+    scored: list[AnyScores | AnySum] = [site.federated for site in summary.sites if site.federated is not None]
+    if (test := summary.sums.get("federated")) is not None and test.total is not None:
+        scored = [test.total]
     return about_patients(pooled_classes(scored), scored_names) if scored else None
 
 
@@ -100,6 +107,7 @@ def _class_names(summary: RunSummary) -> tuple[list[str], list[str]]:
         raise EvaluationError(f"sites count {sorted(n_classes)} classes for training, the plan names {names}.")
     scored_names = names[1:] if len(names) == 2 else names
     found = {len(site.federated.classes) for site in summary.sites if site.federated is not None}
+    found |= {len(one.total.classes) for one in summary.sums.values() if one.total is not None}
     if found and found != {len(scored_names)}:
         raise EvaluationError(f"sites scored {sorted(found)} classes where {len(scored_names)} were to be scored.")
     return names, scored_names

@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
+from evaluation import histograms
 from evaluation.measure import AnyScores
 from evaluation.noisy_histograms import N_BINS
-from evaluation.report.inputs import RoundSummary, RunSummary, SiteSummary
+from evaluation.report.inputs import RoundSummary, RunSummary, SiteSummary, Summed
+from evaluation.summed import ExactSum, NoisedSum
 from protocol.canonical import digest_json
 from protocol.errors import EvaluationError
 from protocol.messages import ClassScores, PrivateScores, Scores
@@ -46,6 +48,10 @@ def check(summary: RunSummary) -> None:
         if not scores.classes:
             raise EvaluationError(f"{where}: no class was scored.")
         _CHECKS[wanted](where, scores)
+    for where, one in _all_sums(summary):
+        _check_sum(where, one, ExactSum if wanted is Scores else NoisedSum)
+    if summary.summed and any(True for _ in _all_scores(summary)):
+        raise EvaluationError("single scores under a plan that lets only sums leave (evaluation.scores: summed).")
     for site in summary.sites:
         for kind, model in (("federated", site.federated), ("personalised", site.personalised)):
             if isinstance(model, Scores) and isinstance(site.alone, Scores):
@@ -78,6 +84,24 @@ def _all_scores(summary: RunSummary) -> Iterator[tuple[str, AnyScores]]:
     for one in summary.rounds:
         for site_id, scores in one.validation.items():
             yield f"round {one.round}, site {site_id}, validation", scores
+
+
+def _all_sums(summary: RunSummary) -> Iterator[tuple[str, Summed]]:
+    yield from ((f"sum, {kind}", one) for kind, one in summary.sums.items())
+    yield from ((f"round {one.round}, validation", one.validation_sum) for one in summary.rounds if one.validation_sum)
+
+
+def _check_sum(where: str, one: Summed, wanted: type) -> None:
+    total = one.total
+    if total is None:
+        return
+    if not isinstance(total, wanted) or not one.sites or not total.classes:
+        raise EvaluationError(f"{where}: a {type(total).__name__} over {len(one.sites)} sites is not of this plan.")
+    bins = histograms.N_BINS if isinstance(total, ExactSum) else N_BINS
+    if {len(counts) for each in total.classes for counts in (each.positive, each.negative)} != {bins}:
+        raise EvaluationError(f"{where}: its histograms have not the {bins} bins of this release.")
+    if isinstance(total, NoisedSum) and total.n_silos != len(one.sites):
+        raise EvaluationError(f"{where}: the noise of {total.n_silos} hospitals in a sum over {len(one.sites)}.")
 
 
 def _check_scores(where: str, scores: Scores) -> None:

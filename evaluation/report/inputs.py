@@ -7,6 +7,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from evaluation.measure import AnyScores
+from evaluation.summed import AnySum
+
+
+@dataclass(frozen=True)
+class Summed:
+    """A scoring of which only the sum over `sites` is known; without a `total`, `reason` says why there is none."""
+
+    total: AnySum | None
+    sites: tuple[str, ...]
+    reason: str | None = None
 
 
 @dataclass(frozen=True)
@@ -16,6 +26,8 @@ class RoundSummary:
     `train_loss` is the mean loss of each silo's local steps; `validation` scores the global model after this round. `epsilon`
     is what the run has cost a patient up to the end of this round; None where that was not computed, or nothing limits it.
     `upload_bytes` is how long the vector of each update was that arrived.
+    `rejected` says why federation.guard did not let the outcome stand. `validation_sum` stands for `validation` where only sums
+    leave.
     """
 
     round: int
@@ -29,6 +41,8 @@ class RoundSummary:
     validation: Mapping[str, AnyScores] = field(default_factory=dict)
     epsilon: float | None = None
     upload_bytes: Mapping[str, int] = field(default_factory=dict)
+    rejected: str | None = None
+    validation_sum: Summed | None = None
 
 
 @dataclass(frozen=True)
@@ -60,7 +74,8 @@ class RunSummary:
 
     `generated_at` is an ISO 8601 date and time; `plan` the plan as JSON types, whose digest is `plan_digest`; `model` holds
     at least `digest`; `privacy` holds `mechanism` and `secure_aggregation`, and under a private plan what
-    `report.privacy_local` asks for; `software` maps a package to its version.
+    `report.privacy_local` asks for; `software` maps a package to its version. Where only sums of scores leave, `privacy` holds
+    `scores: summed`, the sites have none and `sums` holds the test of each kind of model.
     """
 
     job: str
@@ -74,3 +89,9 @@ class RunSummary:
     rounds: tuple[RoundSummary, ...]
     sites: tuple[SiteSummary, ...]
     software: Mapping[str, str]
+    sums: Mapping[str, Summed] = field(default_factory=dict)
+
+    @property
+    def summed(self) -> bool:
+        """Whether the plan lets only sums of scores leave."""
+        return self.privacy.get("scores") == "summed"

@@ -11,6 +11,7 @@ _WORDS = {
     "took_no_part": "took no part",
     "no_score": "gave no score",
     "no_site": "no hospital can be measured",
+    "only_sums": "not measured: the plan lets only sums leave (evaluation.scores: summed)",
 }
 
 

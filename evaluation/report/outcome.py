@@ -12,7 +12,9 @@ _ORDINALS = ("A", "A second", "A third", "A fourth", "A fifth", "A sixth", "A se
 _MOST_REASONS = 3  # in the sentence; beyond, the page's section on rounds has them
 
 
-def outcome(rounds: Sequence[dict[str, Any]], sites: Sequence[dict[str, Any]], *, private: bool = False) -> dict[str, Any]:
+def outcome(
+    rounds: Sequence[dict[str, Any]], sites: Sequence[dict[str, Any]], *, private: bool = False, summed: bool = False
+) -> dict[str, Any]:
     """report.json's `outcome`: `sentence`, and the site ids behind each of its counts.
 
     If any hospital was compared, each stands in one of `versus_alone`: `not_estimable` holds those without a comparison too.
@@ -29,7 +31,7 @@ def outcome(rounds: Sequence[dict[str, Any]], sites: Sequence[dict[str, Any]], *
     left = {
         site["id"]: _missing(site) for site in sites if site["id"] in verdicts["not_estimable"] and site["id"] not in absent
     }
-    comparison = _comparison(verdicts) if compared else _NOT_COMPARED[private]
+    comparison = _comparison(verdicts) if compared else _ONLY_SUMS if summed else _NOT_COMPARED[private]
     parts = [trained, _absence(absent, len(took_part)), comparison, _left(left)]
     return {
         "sentence": " ".join(part for part in parts if part),
@@ -45,6 +47,10 @@ _NOT_COMPARED = {
     True: "Whether a hospital's own model would rank as well was not measured: the scores of a model trained without noise may "
     "not leave a hospital.",
 }
+_ONLY_SUMS = (
+    "Whether taking part was worth it for a single hospital was not measured: the plan lets only sums of scores leave "
+    "(evaluation.scores: summed)."
+)
 
 
 def _absence(absent: Mapping[str, str], n_trained: int) -> str:

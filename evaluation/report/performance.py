@@ -2,15 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from evaluation.federated import pooled, site_auroc, stratified, worst_site
 from evaluation.heterogeneity import spread
 from evaluation.measure import AnyScores, pooled_classes
-from evaluation.report.inputs import SiteSummary
-from evaluation.report.sites import NOT_SCORED
+from evaluation.report.inputs import SiteSummary, Summed
+from evaluation.report.sites import NOT_SCORED, ONLY_SUMS
+from evaluation.summed import ExactSum
+
+
+def summed_performance(sums: Mapping[str, Summed], scored_names: Sequence[str]) -> dict[str, Any]:
+    """report.json's `performance` where only sums leave: everything that needs single hospitals is not measured."""
+    test = sums.get("federated", Summed(None, ()))
+    found = [] if test.total is None else pooled_classes([test.total])
+    named = [{"name": name, "auroc": one.estimate().to_json()} for name, one in zip(scored_names, found, strict=bool(found))]
+    return {
+        "global": {"auroc": _of_sum(test), "n_sites": len(test.sites), "classes": named if len(named) > 1 else []},
+        "stratified": {"auroc": ONLY_SUMS.to_json(), "n_sites": 0},
+        "worst_site": None,
+        "spread": None,
+        "sums": [_sum_entry(kind, sums[kind]) for kind in ("federated", "alone", "personalised") if kind in sums],
+    }
+
+
+def _sum_entry(kind: str, one: Summed) -> dict[str, Any]:
+    """`n` and `accuracy` (of images) are null where noise covers them, and `reason` where there is a sum."""
+    exact = one.total if isinstance(one.total, ExactSum) else None
+    accuracy = round(exact.n_right / exact.n, 6) if exact and exact.n else None
+    figures = {"auroc": _of_sum(one), "n": exact and exact.n, "accuracy": accuracy}
+    return {"kind": kind, **figures, "sites": sorted(one.sites), "reason": one.reason}
+
+
+def _of_sum(one: Summed) -> dict[str, Any]:
+    return (NOT_SCORED if one.total is None else pooled([one.total]).estimate()).to_json()
 
 
 def performance(sites: Sequence[SiteSummary], scored_names: Sequence[str]) -> dict[str, Any]:

@@ -6,24 +6,33 @@ from collections.abc import Mapping
 from typing import Any
 
 from evaluation.report.privacy_local import local_entry
-from evaluation.report.privacy_secure import LIMITS, OFF_OPEN, OFF_PRIVATE, ON
+from evaluation.report.privacy_secure import LIMITS, OFF_OPEN, OFF_PRIVATE, ON, ON_SCORES, SUMS
 from protocol.errors import EvaluationError
 
 # Every field of the releases of a plan without a mechanism but the model change; a test holds the two together.
-LEAVES = (
-    "counts of its patients, of the images in each part, of the training images by class and of the positive ones, of the "
-    "test and validation images by class, and of the training steps",
-    "training and proximal losses; loss and accuracy of each model on validation and test images",
-    "AUROCs with their variances, their covariances with the hospital's own model, and score histograms by class",
+_ALWAYS = (
     "the modalities and makers of scanners that at least ten of its patients share",
     "the digests of its cohort store and of the network's layout",
     "how long training and tuning took",
     "where it could not do what was asked, the name of the error and a reason in words: parts of the plan, counts, "
     "losses and sizes of images, and where a library or the disk failed that error's text and paths of the store",
-    "with every message, the job, the plan's digest, the round and the attempt it answers",
+    "with every message, the job, the plan's digest, the round, the attempt and the purpose it answers",
+)
+LEAVES = (
+    "counts of its patients, of the images in each part, of the training images by class and of the positive ones, of the "
+    "test and validation images by class, and of the training steps",
+    "training and proximal losses; loss and accuracy of each model on validation and test images",
+    "AUROCs with their variances, their covariances with the hospital's own model, and score histograms by class",
+    *_ALWAYS,
+)
+LEAVES_SUMMED = (
+    "counts of its patients, of the images in each part, of the training images by class and of the positive ones, and of the "
+    "training steps",
+    "training and proximal losses",
+    *_ALWAYS,
 )
 
-_NONE = {
+_NONE: dict[str, Any] = {
     "mechanism": "none",
     "secure_aggregation": False,
     "epsilon": "infinite",
@@ -36,9 +45,13 @@ _NONE = {
         OFF_OPEN,
         "No noise was added: nothing limits what the finished model reveals about a single patient it was trained on. "
         "Handle the model file as confidential.",
-        "What did leave each hospital, besides its model change in each round: " + "; ".join(LEAVES) + ".",
-        "Each hospital's counts and figures are exact, small ones too. Keep this report inside the consortium.",
     ],
+}
+_LEFT = "What did leave each hospital, besides its model change in each round: "
+_EXACT = {
+    False: "Each hospital's counts and figures are exact, small ones too. Keep this report inside the consortium.",
+    True: "Each hospital's counts and the figures of all hospitals together are exact, small ones too. Keep this report inside "
+    "the consortium.",
 }
 
 
@@ -50,12 +63,21 @@ def privacy_entry(privacy: Mapping[str, Any]) -> dict[str, Any]:
             f"the report cannot describe mechanism {mechanism!r} with secure_aggregation {secure!r}; use a release of fedward "
             "that knows both."
         )
-    entry = dict(_NONE) if mechanism == "none" else local_entry(privacy)
-    return _secure(entry) if secure else entry
+    summed = privacy.get("scores", "per_site") == "summed"
+    if summed and not secure:
+        raise EvaluationError("privacy: scores are summed only where secure_aggregation is on; this summary says otherwise.")
+    entry = _open_entry(summed=summed) if mechanism == "none" else local_entry(privacy, summed=summed)
+    return _secure(entry, summed=summed) if secure else entry
 
 
-def _secure(entry: Mapping[str, Any]) -> dict[str, Any]:
+def _open_entry(*, summed: bool) -> dict[str, Any]:
+    against = [*_NONE["does_not_protect"], _LEFT + "; ".join(LEAVES_SUMMED if summed else LEAVES) + ".", _EXACT[summed]]
+    return _NONE | {"does_not_protect": against}
+
+
+def _secure(entry: Mapping[str, Any], *, summed: bool) -> dict[str, Any]:
     """The same promise with secure aggregation on."""
-    protects = [*entry["protects"], ON]
+    protects = [*entry["protects"], ON, *([ON_SCORES] if summed else [])]
     against = [one for one in entry["does_not_protect"] if one not in (OFF_OPEN, OFF_PRIVATE)]
-    return {**entry, "secure_aggregation": True, "protects": protects, "does_not_protect": [*against, *LIMITS]}
+    limits = [*LIMITS, *([SUMS] if summed else [])]
+    return {**entry, "secure_aggregation": True, "protects": protects, "does_not_protect": [*against, *limits]}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evaluation.report.privacy_secure import OFF_PRIVATE
@@ -16,20 +16,26 @@ COUNTS = ("steps", "batch_patients", "max_images_per_patient", "max_silos_per_pa
 PARTS = ("train", "validation", "test")
 
 # Every field of the releases of a private plan but the model change; a test holds the two together.
-PRIVATE_LEAVES = (
+_HISTOGRAMS = (
     "histograms of its patients' scores by class, for the federated model on validation and on test patients: each patient has "
     "one vote, and noise was added to every bin. With them the epsilon they cost and the scale of that noise",
+)
+PRIVATE_LEAVES_SUMMED = (
     "the digest of the network's layout, which follows from the plan",
     "a random token that stands for its cohort, the same whatever is in it",
     "with its model changes and histograms, a receipt of its privacy ledger: the name the hospital gave its cohort store, the "
     "number of entries, the digest of the last, the hospital's public key and its signature",
     "where it could not do what was asked, the name of the error and a reason in words",
-    "with every message, the job, the plan's digest, the round and the attempt it answers",
+    "with every message, the job, the plan's digest, the round, the attempt and the purpose it answers",
 )
+PRIVATE_LEAVES = _HISTOGRAMS + PRIVATE_LEAVES_SUMMED
 
 
-def local_entry(privacy: Mapping[str, Any]) -> dict[str, Any]:
-    """report.json's `privacy` for mechanism local. Raises EvaluationError if a figure is missing or out of range."""
+def local_entry(privacy: Mapping[str, Any], *, summed: bool = False) -> dict[str, Any]:
+    """report.json's `privacy` for a private mechanism; `summed`: scores left masked.
+
+    Raises EvaluationError if a figure is missing or out of range.
+    """
     numbers = {name: _number(name, privacy.get(name)) for name in NUMBERS} | {name: _count(privacy, name) for name in COUNTS}
     by_part = privacy.get("epsilon_by_part")
     if not isinstance(by_part, Mapping) or set(by_part) != set(PARTS):
@@ -53,7 +59,9 @@ def local_entry(privacy: Mapping[str, Any]) -> dict[str, Any]:
         "statement": statement(epsilon, delta),
         "warning": _warning(epsilon),
         "protects": _protects(numbers, parts, distributed=privacy["mechanism"] == "distributed"),
-        "does_not_protect": _does_not_protect(int(numbers["max_silos_per_patient"])),
+        "does_not_protect": _does_not_protect(
+            int(numbers["max_silos_per_patient"]), PRIVATE_LEAVES_SUMMED if summed else PRIVATE_LEAVES
+        ),
     }
 
 
@@ -101,7 +109,7 @@ def _protects(numbers: Mapping[str, float], parts: Mapping[str, float], *, distr
     ]
 
 
-def _does_not_protect(silos: int) -> list[str]:
+def _does_not_protect(silos: int, leaves: Sequence[str]) -> list[str]:
     many = "more than one hospital" if silos == 1 else f"more than {silos} hospitals"
     return [
         OFF_PRIVATE,
@@ -112,7 +120,7 @@ def _does_not_protect(silos: int) -> list[str]:
         "who are not in the data at all.",
         "What other studies released of the same patients: epsilons add up; each hospital's ledger keeps the sum.",
         "A hospital that does not run the software as released: noise that was left out cannot be seen from outside.",
-        "What did leave each hospital, besides its noised model change in each round: " + "; ".join(PRIVATE_LEAVES) + ".",
+        "What did leave each hospital, besides its noised model change in each round: " + "; ".join(leaves) + ".",
     ]
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-# Every field of the messages of secure aggregation but the masked update itself; a test holds the two together.
+# Every field of the messages of secure aggregation but the masked vectors themselves; a test holds the two together.
 SECURE_LEAVES = (
-    "keys made for one attempt at one round: public keys for masks and for sealing shares, and a digest of its own mask's seed",
+    "keys made for one attempt at one sum: public keys for masks and for sealing shares, and a digest of its own mask's seed",
     "shares of its secrets, each sealed for one other hospital, named with sender and receiver",
-    "its signed word on whose masked updates are in a sum, and a digest of those who shared",
+    "its signed word on whose masked vectors are in a sum, and a digest of those who shared",
     "the shares that open that sum: of the seeds of those in it and of the mask keys of those who dropped out, by name",
     "with each of these the digest of the manifest, the attempt it belongs to, its name and its signature",
 )
@@ -27,4 +27,12 @@ LIMITS = (
     "Secure aggregation hides who contributed what, not what the sum reveals: two hospitals that work together with the "
     "aggregator in a study of three read the third. It cannot see whether a hospital trained honestly.",
     "What hiding the updates made each hospital send in each round: " + "; ".join(SECURE_LEAVES) + ".",
+)
+ON_SCORES = (
+    "Scores left masked too (evaluation.scores: summed): whoever runs the aggregator learned the counts of all hospitals "
+    "together, no single hospital's, under the same threshold."
+)
+SUMS = (
+    "Sums of scores over different hospitals: where a hospital is in one scoring and not in the next, and the model hardly "
+    "changed in between, the difference of the two sums comes near what that hospital's own scores were."
 )

@@ -67,6 +67,8 @@ def render_html(report: dict[str, Any]) -> str:
             "unpaired": _unpaired(report["sites"]),
             "how_personalised": how_personalised(report),
             "private": report["privacy"]["mechanism"] != "none",
+            "sums": report["performance"].get("sums"),
+            "rejected": _rejected(columns),
         }
         return environment.get_template("template.html.j2").render(context) + "\n"
     except (TemplateError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
@@ -94,6 +96,15 @@ def _failures(columns: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     for (reason, site), where_all in rounds.items():
         together.setdefault((reason, ", ".join(where_all)), []).append(site)
     return [{"sites": sites, "reason": reason, "rounds": where} for (reason, where), sites in together.items()]
+
+
+def _rejected(columns: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
+    """Which rounds the guard rejected, and why; one entry per reason. Reports of earlier releases do not say."""
+    rounds: dict[str, list[str]] = {}
+    for one in columns:
+        if (reason := one.get("rejected")) is not None:
+            rounds.setdefault(reason, []).append(str(one["round"]))
+    return [{"reason": reason, "rounds": ", ".join(numbers)} for reason, numbers in rounds.items()]
 
 
 def _unpaired(sites: Sequence[dict[str, Any]]) -> list[str]:

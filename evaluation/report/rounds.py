@@ -5,12 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from evaluation.federated import pooled, site_auroc
+from evaluation.measure import AnyScores
 from evaluation.report.inputs import RoundSummary
+from evaluation.summed import AnySum
 
 
 def round_entry(one: RoundSummary) -> dict[str, Any]:
-    """report.json's `rounds[i]`; `validation_global` is null where no site validated, `epsilon` where it was not computed."""
-    sites = [one.validation[site] for site in sorted(one.validation)]
+    """report.json's `rounds[i]`; `validation_global` is null where no site validated, `epsilon` where it was not computed.
+
+    `rejected` says why the guard did not let the round stand; null if it does.
+    """
+    sites: list[AnyScores | AnySum] = [one.validation[site] for site in sorted(one.validation)]
+    if one.validation_sum is not None and one.validation_sum.total is not None:
+        sites = [one.validation_sum.total]
     return {
         "round": one.round,
         "attempt": one.attempt,
@@ -24,4 +31,5 @@ def round_entry(one: RoundSummary) -> dict[str, Any]:
         "validation_global": pooled(sites).estimate().to_json() if sites else None,
         "epsilon": None if one.epsilon is None else round(one.epsilon, 6),
         "upload_bytes": {site: one.upload_bytes[site] for site in sorted(one.upload_bytes)},
+        "rejected": one.rejected,
     }

@@ -15,16 +15,22 @@ from evaluation.metrics import Estimate
 from evaluation.report.inputs import SiteSummary
 
 NOT_SCORED = Estimate(None, None, None, "not scored", "<10", None, "not_estimable", "no_score")
+ONLY_SUMS = replace(NOT_SCORED, why="only_sums")
 
 
 def site_entry(
-    site: SiteSummary, class_names: Sequence[str], scored_names: Sequence[str], absent: Mapping[str, str]
+    site: SiteSummary,
+    class_names: Sequence[str],
+    scored_names: Sequence[str],
+    absent: Mapping[str, str],
+    *,
+    summed: bool = False,
 ) -> dict[str, Any]:
     """report.json's `sites[i]`; `alone`, `personalised` and `versus_alone` are null where there is no such model.
 
-    `absent` says why for each site that never trained.
+    `absent` says why for each site that never trained. `summed`: no site's scores are known by themselves.
     """
-    federated = _optional(site.federated) or _not_scored(site, absent)
+    federated = _optional(site.federated) or (ONLY_SUMS if summed else _not_scored(site, absent))
     alone, personalised = _optional(site.alone), _optional(site.personalised)
     return {
         "id": site.id,

@@ -60,7 +60,7 @@ class Context:
 
     def info(self, use: str, *names: str) -> bytes:
         """Canonical bytes of the use, the silos' names in a given order, the attempt and the manifest's digest."""
-        where = [self.where.job, self.where.round, self.where.attempt]
+        where = [self.where.job, self.where.round, self.where.attempt, self.where.purpose]
         return canonical_json({"schema": SCHEMA, "use": use, "where": where, "manifest": self.manifest, "silos": list(names)})
 
     def pair_keys(

@@ -47,7 +47,7 @@ def positions(manifest: Manifest) -> dict[str, int]:
 
 
 def check_place(message_where: Where, message_manifest: str, where: Where, manifest: str, what: str) -> None:
-    """Raises AggregationError if a message belongs to another job, round, attempt or manifest."""
+    """Raises AggregationError if a message belongs to another job, round, attempt, purpose or manifest."""
     if message_where != where:
         raise AggregationError(f"{what} belongs to {_words(message_where)}, not to {_words(where)}.")
     if message_manifest != manifest:
@@ -127,9 +127,16 @@ def check_enough(count: int, manifest: Manifest, what: str) -> None:
 
 
 def _statement(phase: str, where: Where, manifest: str, silo: str) -> dict[str, Any]:
-    place = {"job": where.job, "round": where.round, "attempt": where.attempt}
+    place = {"job": where.job, "round": where.round, "attempt": where.attempt, "purpose": where.purpose}
     return {"schema": SCHEMA, "phase": phase, **place, "manifest": manifest, "silo": silo}
 
 
 def _words(where: Where) -> str:
-    return f"job {where.job}, round {where.round}, attempt {where.attempt}"
+    return f"job {where.job}, {words(where)}"
+
+
+def words(where: Where) -> str:
+    """The place of an attempt as people read it."""
+    kind, split = where.scoring
+    scored = f", scores of the {kind} model on the {split} part" if kind else ""
+    return f"round {where.round}, attempt {where.attempt}{scored}"

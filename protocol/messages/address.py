@@ -6,17 +6,23 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
+from protocol.secure_aggregation import UPDATE, Purpose
+
 Count = Annotated[int, Meta(ge=0)]
 Round = Annotated[int, Meta(ge=0)]  # 0 stands for "before the first round"
 
 
 class Address(Struct, frozen=True, forbid_unknown_fields=True):
-    """What binds a message to its place: a reply is used only if its address equals the request's."""
+    """What binds a message to its place: a reply is used only if its address equals the request's.
+
+    `purpose` tells the phases of one secure aggregation from those of another; messages outside of one have `update`.
+    """
 
     job: str
     plan_digest: str
     round: Round
     attempt: Count
+    purpose: Purpose = UPDATE
 
 
 class Receipt(Struct, frozen=True, forbid_unknown_fields=True):

@@ -78,6 +78,14 @@ class MaskedUpdate(Struct, frozen=True, forbid_unknown_fields=True, tag="masked-
     receipt: Receipt | None
 
 
+class MaskedScores(Struct, frozen=True, forbid_unknown_fields=True, tag="masked-scores"):
+    """Counts of scores as integers of 32 bits that look random alone (little-endian); `receipt` under a private plan."""
+
+    address: Address
+    masked: memoryview
+    receipt: Receipt | None
+
+
 class Vouched(Struct, frozen=True, forbid_unknown_fields=True, tag="secure-vouched"):
     """A silo's signed word on who is in the sum."""
 
@@ -115,6 +123,7 @@ Release = (
     | Advertised
     | Shared
     | MaskedUpdate
+    | MaskedScores
     | Vouched
     | Revealed
     | Scores

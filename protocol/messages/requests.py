@@ -44,7 +44,7 @@ class Personalise(Struct, frozen=True, forbid_unknown_fields=True, tag="personal
 
 
 class Score(Struct, frozen=True, forbid_unknown_fields=True, tag="score"):
-    """Score one model on one split of the cohort; answered by Scores.
+    """Score one model on one split of the cohort; answered by Scores. Refused under a plan whose scores leave only in sums.
 
     `kind`: `federated` (the given vector with this site's personal parts), `alone`, `personalised` (both kept by the silo).
     `with_alone`: also say how the AUROC moves together with that of the site's own `alone` model, for a paired comparison.
@@ -80,8 +80,19 @@ class TrainMasked(Struct, frozen=True, forbid_unknown_fields=True, tag="train-ma
     boxes: tuple[EncryptedShares, ...]
 
 
+class ScoreMasked(Struct, frozen=True, forbid_unknown_fields=True, tag="score-masked"):
+    """Third phase of a scoring: score the kind of model and the part that the address names, and mask the counts.
+
+    Answered by MaskedScores.
+    """
+
+    address: Address
+    boxes: tuple[EncryptedShares, ...]
+    model: memoryview | None = None
+
+
 class AskVouch(Struct, frozen=True, forbid_unknown_fields=True, tag="secure-vouch"):
-    """Fourth phase: whose masked updates arrived; answered by Vouched."""
+    """Fourth phase: whose masked vectors arrived; answered by Vouched."""
 
     address: Address
     survivors: tuple[str, ...]
@@ -94,4 +105,16 @@ class Reveal(Struct, frozen=True, forbid_unknown_fields=True, tag="secure-reveal
     vouches: tuple[Vouch, ...]
 
 
-Request = Describe | Train | TrainAlone | Personalise | Score | Advertise | ShareSecrets | TrainMasked | AskVouch | Reveal
+Request = (
+    Describe
+    | Train
+    | TrainAlone
+    | Personalise
+    | Score
+    | Advertise
+    | ShareSecrets
+    | TrainMasked
+    | ScoreMasked
+    | AskVouch
+    | Reveal
+)

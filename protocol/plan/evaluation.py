@@ -15,6 +15,11 @@ class Evaluation(Part):
     every: int = Field(
         default=1, ge=1, le=10_000, description="validate the global model every so many rounds, and after the last"
     )
+    scores: Literal["per_site", "summed"] = Field(
+        default="per_site",
+        description="what leaves of how a model scores. per_site: each hospital's figures, and curves for each. summed: only "
+        "the sum of the hospitals' counts is opened, and no figure is of a single one; needs privacy.secure_aggregation",
+    )
     alone: bool = Field(default=True, description="also train what each hospital would have had alone, for as many steps")
     personalise: Literal["none", "fine_tune", "mix"] = Field(
         default="none",

@@ -22,6 +22,7 @@ def conflicts(plan: Plan) -> list[str]:
         + unreadable(plan.federation, secure=secure)
         + _masked_whole(plan.federation, secure=secure)
         + _unguarded(plan)
+        + _unsummed(plan, secure=secure)
     )
 
 
@@ -38,6 +39,16 @@ def _masked_whole(federation: Federation, *, secure: bool) -> list[str]:
     return [
         f"federation.compression: under secure aggregation updates cannot be {federation.compression.name}; leave it out and "
         "set privacy.width_bits to 16, or set privacy.secure_aggregation to false"
+    ]
+
+
+def _unsummed(plan: Plan, *, secure: bool) -> list[str]:
+    """Counts are added up under masks, or they leave singly."""
+    if plan.evaluation.scores == "per_site" or secure:
+        return []
+    return [
+        "evaluation.scores: summed opens nothing but a masked sum of the hospitals' counts; set privacy.secure_aggregation to "
+        "true, or scores to per_site"
     ]
 
 

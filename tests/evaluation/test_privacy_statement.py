@@ -7,8 +7,8 @@ from typing import Any, get_args
 
 import pytest
 
-from evaluation.report.privacy import LEAVES, privacy_entry
-from evaluation.report.privacy_local import PRIVATE_LEAVES
+from evaluation.report.privacy import LEAVES, LEAVES_SUMMED, privacy_entry
+from evaluation.report.privacy_local import PRIVATE_LEAVES, PRIVATE_LEAVES_SUMMED
 from evaluation.report.privacy_secure import SECURE_LEAVES
 from protocol.errors import EvaluationError
 from protocol.messages import (
@@ -17,6 +17,7 @@ from protocol.messages import (
     ClassScores,
     Description,
     Done,
+    MaskedScores,
     MaskedUpdate,
     NoisyHistograms,
     PrivateDescription,
@@ -37,7 +38,7 @@ from tests.evaluation.made_up_runs import GUARANTEE
 OPEN = (Description, Update, Scores, Done, Refusal)
 PRIVATE = (PrivateDescription, PrivateUpdate, PrivateScores, Refusal)  # Done answers what a private plan cannot ask for
 
-SECURE = (Advertised, Shared, MaskedUpdate, Vouched, Revealed)
+SECURE = (Advertised, Shared, MaskedUpdate, MaskedScores, Vouched, Revealed)
 INSIDE = (Advertisement, EncryptedShares, Vouch, Unmasking, Share, Where)
 
 NAMED_AS = {
@@ -72,6 +73,7 @@ NAMED_AS = {
     "plan_digest": "the plan's digest",
     "round": "the round",
     "attempt": "the attempt",
+    "purpose": "the purpose",
     "delta": "model change",
 }
 NAMED_AS_PRIVATE = {
@@ -87,7 +89,7 @@ NAMED_AS_PRIVATE = {
     "scale": "the scale of that noise",
     "positive": "histograms of its patients' scores by class",
     "negative": "histograms of its patients' scores by class",
-} | {name: NAMED_AS[name] for name in ("error", "reason", "job", "plan_digest", "round", "attempt", "delta")}
+} | {name: NAMED_AS[name] for name in ("error", "reason", "job", "plan_digest", "round", "attempt", "purpose", "delta")}
 NAMED_AS_SECURE = {
     "where": "the attempt it belongs to",
     "manifest": "the digest of the manifest",
@@ -100,15 +102,23 @@ NAMED_AS_SECURE = {
     "receiver": "and receiver",
     "sealed": "sealed for one other hospital",
     "sharers": "a digest of those who shared",
-    "survivors": "whose masked updates are in a sum",
+    "survivors": "whose masked vectors are in a sum",
     "seeds": "the seeds of those in it",
     "keys": "the mask keys of those who dropped out",
     "value": "the shares that open that sum",
-    "masked": "",  # the model change itself
+    "masked": "",  # the model change, or the counts, themselves
+    "purpose": "the attempt it belongs to",
     "job": "the attempt it belongs to",
     "round": "the attempt it belongs to",
     "attempt": "the attempt it belongs to",
 }
+# Where scores leave only masked; the model change too, whose fields the reports of either kind of plan name all the same.
+SUMMED = {"secure_aggregation": True, "scores": "summed"}
+OPEN_SUMMED, PRIVATE_SUMMED = (Description, Update, Done, Refusal), (PrivateDescription, PrivateUpdate, Refusal)
+OF_SCORES = set(Scores.__struct_fields__) | set(ClassScores.__struct_fields__)
+NAMED_AS_SUMMED = {name: words for name, words in NAMED_AS.items() if name not in OF_SCORES or name == "loss"}
+OF_NOISED = set(PrivateScores.__struct_fields__) | set(NoisyHistograms.__struct_fields__)
+NAMED_AS_PRIVATE_SUMMED = {name: words for name, words in NAMED_AS_PRIVATE.items() if name not in OF_NOISED}
 PARTS = {
     "address",
     "classes",
@@ -129,6 +139,8 @@ def test_a_release_is_of_a_private_plan_or_of_another():
     [
         (OPEN, (Address, ClassScores), NAMED_AS, LEAVES, {"mechanism": "none", "secure_aggregation": False}),
         (PRIVATE, (Address, Receipt, NoisyHistograms), NAMED_AS_PRIVATE, PRIVATE_LEAVES, GUARANTEE),
+        (OPEN_SUMMED, (Address,), NAMED_AS_SUMMED, LEAVES_SUMMED, {"mechanism": "none", **SUMMED}),
+        (PRIVATE_SUMMED, (Address, Receipt), NAMED_AS_PRIVATE_SUMMED, PRIVATE_LEAVES_SUMMED, GUARANTEE | SUMMED),
         (SECURE, INSIDE, NAMED_AS_SECURE, SECURE_LEAVES, GUARANTEE | {"secure_aggregation": True}),
     ],
 )
@@ -175,6 +187,18 @@ def test_with_secure_aggregation_the_page_no_longer_says_that_updates_could_be_r
         assert "no single one" in " ".join(entry["protects"])
         assert "does not" not in entry["statement"]
         assert entry["statement"] == privacy_entry(settings)["statement"]
+
+
+def test_a_report_of_sums_says_who_could_not_read_scores_and_what_two_sums_may_tell():
+    for settings in (GUARANTEE, {"mechanism": "none"}):
+        entry = privacy_entry(settings | SUMMED)
+        assert "Scores left masked too" in " ".join(entry["protects"])
+        excluded = " ".join(entry["does_not_protect"])
+        assert "the difference of the two sums" in excluded
+        assert not re.search(r"AUROCs with their variances|histograms of its patients' scores", excluded)
+        assert "Scores left masked too" not in " ".join(privacy_entry(settings | {"secure_aggregation": True})["protects"])
+    with pytest.raises(EvaluationError, match="secure_aggregation"):
+        privacy_entry({"mechanism": "none", "secure_aggregation": False, "scores": "summed"})
 
 
 def test_an_epsilon_above_eight_is_said_loudly():

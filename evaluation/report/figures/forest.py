@@ -82,6 +82,10 @@ def forest(report: dict[str, Any], name: str, *, narrow: bool) -> str | None:
 
 def _blocks(report: dict[str, Any]) -> list[_Block]:
     overall = report["performance"]
+    if overall.get("sums"):  # nothing is known of single hospitals, and a row that says so for each would say nothing
+        return [
+            _Block("All hospitals", _size(report["cohort"]), tuple(_Row(one["kind"], one["auroc"]) for one in overall["sums"]))
+        ]
     rows = (_Row("pooled", overall["global"]["auroc"]), _Row("within", overall["stratified"]["auroc"]))
     blocks = [_Block("All hospitals", _size(report["cohort"]), rows)]
     for site in report["sites"]:

@@ -1,0 +1,60 @@
+"""Scores that leave masked only: one vector of counts, of which the aggregator learns the sum over the hospitals."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evaluation.summed import exact_vector, noised_vector
+from privacy.secure_aggregation.agreement import check_model, masked_counts
+from protocol.errors import SiloError
+from protocol.messages import MaskedScores, Score, ScoreMasked
+from protocol.plan import Plan
+from protocol.secure_aggregation import UPDATE, Where
+from silo_node import answers, private_answers
+from silo_node.gate import UNSIGNED
+from silo_node.job import Job, OpenJob, PrivateJob
+from silo_node.secure import SecurePart, as_wire
+
+
+def check_foreseen(plan: Plan, where: Where) -> None:
+    """Raises SiloError for a scoring that the plan does not foresee.
+
+    Without noise each sum tells a little; sums of nearly the same counts over different silos would tell much.
+    """
+    (kind, split), number, rounds = where.scoring, where.round, plan.federation.rounds
+    due = 1 <= number <= rounds and (number % plan.evaluation.every == 0 or number == rounds)
+    kinds = {"federated": True, "alone": plan.evaluation.alone, "personalised": plan.evaluation.personalise != "none"}
+    if not ((split == "validation" and kind == "federated" and due) or (split == "test" and number == rounds and kinds[kind])):
+        raise SiloError(
+            f"the plan foresees no {split} scores of the {kind} model after round {number}: validation when evaluation.every "
+            "says so, the test once after the last round."
+        )
+
+
+def masked(job: Job, secure: SecurePart, request: ScoreMasked, where: Where) -> MaskedScores:
+    """The counts of one scoring, masked for the silos of this attempt. Raises AggregationError, and what scoring raises.
+
+    Under privacy what is masked was noised and charged like any release of scores, once, and is kept.
+    """
+    if where.purpose == UPDATE:
+        raise SiloError("scores are asked for in the name of a round; they are refused.")
+    check_foreseen(job.plan, where)
+    secure.refuse_if_opened(where)
+    manifest = secure.manifest(where)
+    check_model(manifest, request.model)
+    private = isinstance(job, PrivateJob)
+    vector = masked_counts(_counts(job, request, where), len(manifest.roster), noised=private)
+    wire = as_wire(secure.mask(where, request.boxes, vector))
+    return MaskedScores(request.address, wire, UNSIGNED if private else None)
+
+
+def _counts(job: Job, request: ScoreMasked, where: Where) -> NDArray[np.int64]:
+    plain = Score(request.address, *where.scoring, request.model)
+    if isinstance(job, PrivateJob):
+        return noised_vector(private_answers.score(job, plain).classes)
+    if not isinstance(job, OpenJob):
+        raise SiloError("this job is neither open nor private.")
+    # A hospital without patients in the part adds nothing, and must not show.
+    empty = not job.cohort.parts.named(plain.split)
+    return exact_vector(job.plan, None if empty else answers.score(job, plain))
