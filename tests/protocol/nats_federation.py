@@ -12,7 +12,7 @@ from protocol.transport.base import Handler
 from protocol.transport.nats import NatsInbox, NatsTransport, Sizes
 from tests.protocol.nats_server import Server, new_identity
 
-SMALL = Sizes(broadcast=1 << 28, down=1 << 28, up=1 << 28)
+SMALL = Sizes(broadcast=1 << 28, down=1 << 28, up=1 << 28, redeliver_s=5.0)
 CONSORTIUM = "test"
 
 

@@ -15,7 +15,12 @@ from protocol.transport.nats.subjects import next_messages
 
 _log = logging.getLogger(__name__)
 WINDOW = 4
-"""Chunks that the broker may have on their way to this source; well below what makes it cut a slow connection."""
+"""Chunks that the broker may have on their way to this source; well below what makes it cut a slow connection.
+
+On a slow line fewer: one that is longer on its way than the broker waits would be sent again and again.
+"""
+
+_FAST_S, _SLOW_S = 1.0, 2.5
 
 _EXPIRES_S = 5.0
 _PAUSE_S = 0.5
@@ -29,7 +34,7 @@ class Source:
         self._subject = next_messages(api, stream, consumer)
         self._name, self._inbox = stream, ""
         self._arrived: asyncio.Queue[Msg | None] = asyncio.Queue()
-        self._ask = json.dumps({"batch": WINDOW, "expires": int(_EXPIRES_S * 1e9)}).encode()
+        self._window = 2
 
     async def subscribe(self, client: Client) -> None:
         """Listen for what is pulled, on a new client."""
@@ -43,17 +48,19 @@ class Source:
     async def pull(self, link: Link, free: asyncio.Event, receive: Callable[[str, Msg], Awaitable[None]]) -> None:
         """Hand every message to `receive`, for ever; nothing is asked for while `free` is not set."""
         loop, credit, until = asyncio.get_running_loop(), 0, 0.0
+        last: float | None = None
         while True:
             await free.wait()
             if credit <= 0 or loop.time() >= until:
                 try:
                     client = await link.client()
-                    await client.publish(self._subject, self._ask, reply=self._inbox)
+                    ask = {"batch": self._window, "expires": int(_EXPIRES_S * 1e9)}
+                    await client.publish(self._subject, json.dumps(ask).encode(), reply=self._inbox)
                 except RETRY as error:
                     _log.debug("asking again: %s", type(error).__name__)
                     await asyncio.sleep(_PAUSE_S)
                     continue
-                credit, until = WINDOW, loop.time() + _EXPIRES_S + 1
+                credit, until = self._window, loop.time() + _EXPIRES_S + 1
             try:
                 async with asyncio.timeout_at(until):
                     message = await self._arrived.get()
@@ -68,8 +75,18 @@ class Source:
                     await asyncio.sleep(_PAUSE_S)
                 continue
             credit -= 1
+            last = self._pace(last, loop.time())
+            until = max(until, loop.time() + _EXPIRES_S + 1)
             await receive(self._name, message)
             del message
+
+    def _pace(self, last: float | None, now: float) -> float:
+        """Ask for more or fewer at a time, by how long the next message took; after a pause it starts small."""
+        if last is not None and now - last < _FAST_S:
+            self._window = WINDOW
+        elif last is not None and now - last > _SLOW_S:
+            self._window = 1
+        return now
 
     async def _on_message(self, message: Msg) -> None:
         await self._arrived.put(message)

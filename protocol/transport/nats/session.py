@@ -22,7 +22,7 @@ from protocol.transport.nats.link import RETRY, Link
 from protocol.transport.nats.memory import Memory, Remembered
 from protocol.transport.nats.pulling import Source
 from protocol.transport.nats.sending import send
-from protocol.transport.nats.streams import ACK_WAIT_S
+from protocol.transport.nats.streams import HOLD_S
 from protocol.transport.nats.subjects import BROADCAST, INBOX, down_stream, up
 from protocol.transport.nats.subjects import heartbeat as heartbeat_subject
 from protocol.transport.nats.transfer import Parcel
@@ -155,7 +155,7 @@ class Session:
 
     async def _holds(self) -> None:
         while True:
-            await asyncio.sleep(ACK_WAIT_S / 4)
+            await asyncio.sleep(HOLD_S)
             await self._tell(self._desk.deliveries, b"+WPI")
 
     async def _beats(self) -> None:

@@ -11,8 +11,8 @@ from protocol.transport.nats.link import Link
 from protocol.transport.nats.subjects import API, BROADCAST, INBOX, down_stream, purge, up_stream
 from protocol.transport.nats.transfer import CHUNK_BYTES, MAX_BYTES
 
-ACK_WAIT_S = 15.0
-"""A chunk that nobody holds any more is delivered again after this. Silos renew their hold every few seconds."""
+HOLD_S = 2.5
+"""How often a silo says that it still holds the chunks of a request that it has not answered."""
 
 _NS = 1_000_000_000
 _EXISTS = 10058  # "stream name already in use with a different configuration"
@@ -23,21 +23,23 @@ class Sizes:
     """Bytes that the broker reserves on disk for each stream at once, and copies in a cluster.
 
     Each holds the chunks that wait there: `broadcast` and `down` at least two requests, `up` two replies of one silo.
+    `redeliver_s`: a silo that died gets its request again after this; silos renew their hold every `HOLD_S`.
     """
 
     broadcast: int = 2 << 30
     down: int = 1 << 29
     up: int = 1 << 30
     replicas: int = 1
+    redeliver_s: float = 10.0
 
 
 async def ensure(link: Link, silos: Iterable[str], sizes: Sizes) -> None:
     """Make what is missing and bring the rest up to date. Raises TransportError."""
     await _stream(link, BROADCAST, ["fl.bc.>"], "interest", sizes.broadcast, sizes.replicas)
     for silo in silos:
-        await _consumer(link, BROADCAST, silo)
+        await _consumer(link, BROADCAST, silo, sizes)
         await _stream(link, down_stream(silo), [f"fl.down.{silo}.>"], "workqueue", sizes.down, sizes.replicas)
-        await _consumer(link, down_stream(silo), INBOX)
+        await _consumer(link, down_stream(silo), INBOX, sizes)
         await _stream(link, up_stream(silo), [f"fl.up.{silo}.>"], "limits", sizes.up, sizes.replicas)
 
 
@@ -67,11 +69,11 @@ async def _stream(link: Link, name: str, subjects: list[str], retention: str, ma
     _check(answer, name)
 
 
-async def _consumer(link: Link, stream: str, name: str) -> None:
+async def _consumer(link: Link, stream: str, name: str, sizes: Sizes) -> None:
     config = {
         "durable_name": name,
         "ack_policy": "explicit",
-        "ack_wait": int(ACK_WAIT_S * _NS),
+        "ack_wait": int(sizes.redeliver_s * _NS),
         "max_deliver": -1,
         # A request is acknowledged when it is answered, so all its chunks are open until then. What is on its way is
         # bounded by what a silo pulls at a time.

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
+from contextlib import suppress
 
 from protocol.errors import MessageError, TransportError
 from protocol.identity import Identity
@@ -96,7 +97,8 @@ class NatsTransport:
             for one in sends:
                 one.cancel()
             self._late |= {silo: asked.request for silo, asked in waiting.asked.items()}
-            self._bridge.spawn(self._station.withdraw(posts, dict(self._late)))
+            with suppress(TransportError):  # closed meanwhile: the next one clears
+                self._bridge.spawn(self._station.withdraw(posts, dict(self._late)))
 
     def _next(self, waiting: Waiting, requests: Mapping[str, bytes], deadline_s: float) -> tuple[str, bytes | Failure]:
         """Wait until one silo's reply or failure is known."""
