@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
-import platform
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fedward.hospitals import home_of, ledger_of, policies_of, refuse_plan
-from fedward.note import note
 from protocol.errors import InputError
 from protocol.plan import Plan
 from protocol.plan.federation import refuse_unnamed
 
 if TYPE_CHECKING:
     from aggregator.events import Observer
-    from aggregator.job import Job
-
-_PACKAGES = ("fedward", "torch", "monai", "numpy", "pydicom", "scikit-learn", "mlflow")
 
 
 @dataclass(frozen=True)
@@ -73,7 +66,10 @@ def run_federation(plan: Plan, stores: Mapping[str, Path], settings: Settings, o
     _make_folder(settings.out)
     # Imported here: torch and monai take seconds, and a wrong argument should not.
     from aggregator.job import Job
+    from aggregator.results import write_results
+    from aggregator.software import software
     from aggregator.tracking import MlflowTracker
+    from aggregator.tracking.note import note
     from protocol.secure_aggregation import Member
     from protocol.transport.in_process import InProcessTransport
     from silo_node.cohort import CohortStore
@@ -100,22 +96,22 @@ def run_federation(plan: Plan, stores: Mapping[str, Path], settings: Settings, o
     for node in nodes.values():
         node.pin(members)
     uri = settings.tracking_uri or f"sqlite:///{(out / 'mlflow.db').absolute()}"
-    tracker = MlflowTracker(uri, None if settings.tracking_uri else out / "mlartifacts", _software())
+    tracker = MlflowTracker(uri, None if settings.tracking_uri else out / "mlartifacts", software())
 
     def both(event: Any) -> None:
         observe(event)
         tracker(event)
 
     with _silo_log(out / "silos.log"), closing(InProcessTransport(nodes)) as transport:
-        software = _software() | {"threads": str(_threads(settings.threads, plan))}
-        job = Job(plan, transport, out / "job", both, software, members)
+        facts = software() | {"threads": str(_threads(settings.threads, plan))}
+        job = Job(plan, transport, out / "job", both, facts, members)
         with closing(job.journal), _status(tracker, plan):
             _limit_threads(int((job.journal.fact("environment", dict[str, str]) or {}).get("threads", "1")))
             job.run()
-            model, report_json, report_html, report = _write_results(job, out)
-            files = {"report": report_html, "": report_json, "plan": out / "plan.yaml", "model-file": model}
-            tracker.finish("FINISHED", files, plan, model, note(report))
-    return Result(report, report_json, report_html, model, uri, tracker.problem)
+            written = write_results(job, out)
+            files = {"report": written.report_html, "": written.report_json, "plan": written.plan, "model-file": written.model}
+            tracker.finish("FINISHED", files, plan, written.model, note(written.report))
+    return Result(written.report, written.report_json, written.report_html, written.model, uri, tracker.problem)
 
 
 @contextmanager
@@ -188,42 +184,6 @@ def _check_distinct(digests: Mapping[str, str]) -> None:
     for name, digest in digests.items():
         if (other := first.setdefault(digest, name)) != name:
             raise InputError(f"--silo {other} and --silo {name} are the same cohort; name each store once.")
-
-
-def _write_results(job: Job, out: Path) -> tuple[Path, Path, Path, dict[str, Any]]:
-    from aggregator.summary import summarise
-    from evaluation.report.build import build_report
-    from evaluation.report.write import write_report
-    from protocol.network import build_network, n_parameters
-    from protocol.vectors import save_tensors, vector_digest
-
-    vector, plan = job.models.final(), job.plan
-    model = out / "model.safetensors"
-    digest = vector_digest(vector)
-    order = json.dumps([name for name, _ in job.models.layout.entries])
-    metadata = {"job": job.name, "plan_digest": plan.digest, "model_digest": digest, "order": order, "format": "pt"}
-    save_tensors(model, job.models.tensors(vector), metadata)
-    (out / "plan.yaml").write_bytes(plan.canonical)  # JSON is YAML; these are the very bytes of the digest
-    facts = {
-        "network": plan.network.name,
-        "n_parameters": n_parameters(build_network(plan)),
-        "digest": digest,
-        "file": model.name,
-        "personal_parts": list(plan.federation.personal),
-    }
-    report = build_report(summarise(job, facts))
-    report_json, report_html = write_report(report, out)
-    return model, report_json, report_html, report
-
-
-def _software() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def _threads(wanted: int, plan: Plan) -> int:

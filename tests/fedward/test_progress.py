@@ -10,9 +10,9 @@ import pytest
 
 from aggregator.events import JobOpened, RoundCommitted, Scored
 from aggregator.records import RosterRecord, RoundRecord, ScoresRecord
+from aggregator.tracking.note import note
 from evaluation.report.build import build_report
 from fedward.federation import Result
-from fedward.note import note
 from fedward.printed import print_result, promise
 from fedward.progress import Progress
 from tests.conftest import PRIVATE, tiny_plan

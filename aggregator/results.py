@@ -1,0 +1,47 @@
+"""What a finished job leaves in its folder: the model, the plan, the report."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aggregator.job import Job
+from aggregator.summary import summarise
+from evaluation.report.build import build_report
+from evaluation.report.write import write_report
+from protocol.network import build_network, n_parameters
+from protocol.vectors import save_tensors, vector_digest
+
+
+@dataclass(frozen=True)
+class Written:
+    """Where the files lie, and the report as in report.json."""
+
+    model: Path
+    plan: Path
+    report_json: Path
+    report_html: Path
+    report: dict[str, Any]
+
+
+def write_results(job: Job, out: Path) -> Written:
+    """Write model.safetensors, plan.yaml, report.json and report.html of a job that ran to its end."""
+    vector, plan = job.models.final(), job.plan
+    model = out / "model.safetensors"
+    digest = vector_digest(vector)
+    order = json.dumps([name for name, _ in job.models.layout.entries])
+    metadata = {"job": job.name, "plan_digest": plan.digest, "model_digest": digest, "order": order, "format": "pt"}
+    save_tensors(model, job.models.tensors(vector), metadata)
+    (out / "plan.yaml").write_bytes(plan.canonical)  # JSON is YAML; these are the very bytes of the digest
+    facts = {
+        "network": plan.network.name,
+        "n_parameters": n_parameters(build_network(plan)),
+        "digest": digest,
+        "file": model.name,
+        "personal_parts": list(plan.federation.personal),
+    }
+    report = build_report(summarise(job, facts))
+    report_json, report_html = write_report(report, out)
+    return Written(model, out / "plan.yaml", report_json, report_html, report)
