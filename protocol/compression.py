@@ -38,13 +38,19 @@ def compress(how: Compression, update: Vector, rounding: Rounding) -> memoryview
 
 
 def decompress(how: Compression, data: memoryview | bytes, size: int) -> Vector:
-    """The update of `size` values in `data`; it may hold values that are not finite. Raises UpdateError for any other form."""
+    """The update of `size` values in `data`; it may hold values that are not finite.
+
+    Raises UpdateError for any other form, MessageError if float32 end within a value.
+    """
+    if isinstance(how, NoCompression):
+        update = from_wire(data)
+        if update.size != size:
+            raise UpdateError(f"the update has {update.size} values, the model {size}; it was not used.")
+        return update
     if len(data) != n_bytes(how, size):
         raise UpdateError(
             f"the update has {len(data)} bytes, one of this plan and network has {n_bytes(how, size)}; it was not used."
         )
-    if isinstance(how, NoCompression):
-        return from_wire(data)
     if isinstance(how, Quantised):
         return _restore(data, 0, size, how.bits)
     kept = n_kept(how, size)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from protocol.compression import BLOCK, compress, decompress, n_bytes, n_kept
-from protocol.errors import PlanError, TrainingError, UpdateError
+from protocol.errors import MessageError, PlanError, TrainingError, UpdateError
 from protocol.plan import parse_plan
 from protocol.plan.compression import Compression, NoCompression, Quantised, TopK
 from protocol.rounding import Rounding
@@ -185,7 +185,7 @@ def test_what_is_not_finite_is_never_turned_into_numbers(how: Compression, bad: 
 @pytest.mark.parametrize("change", [-4, -1, 1, 4])
 def test_bytes_of_another_length_are_refused(how: Compression, change: int) -> None:
     data = bytes(compress(how, normal(2000), Rounding(0)))
-    with pytest.raises(UpdateError, match="it was not used"):
+    with pytest.raises((UpdateError, MessageError), match=r"it was not used|no whole number of float32"):
         decompress(how, data[:change] if change < 0 else data + bytes(change), 2000)
 
 
