@@ -29,9 +29,6 @@ class SiloConfig(Part):
     state: str = Field(default="state", description="folder for models, caches and the node's place in its jobs")
     policy: str | None = Field(default=None, description="policy file; left out: NAME.policy.yaml beside the store")
     ledger: str | None = Field(default=None, description="ledger file; left out: NAME.ledger.jsonl beside the store")
-    home: str | None = Field(
-        default=None, description="folder of the newest receipt of the ledger, apart from the ledger; left out: in the kit"
-    )
     device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1, ...")
     threads: int = Field(default=0, ge=0, le=1024, description="processor threads for training; 0 leaves it to torch")
     proxy: str | None = Field(default=None, description="http://host:port of a proxy that knows CONNECT")
@@ -47,7 +44,6 @@ class Places(Part):
     state: Path
     policy: Path
     ledger: Path
-    home: Path
 
 
 def load_config(path: Path) -> SiloConfig:
@@ -70,12 +66,11 @@ def places(config: SiloConfig, beside: Path) -> Places:
     def at(text: str) -> Path:
         return (beside / Path(text).expanduser()).absolute()
 
-    store, kit = at(config.store), at(config.kit)
+    store = at(config.store)
     return Places(
-        kit=kit,
+        kit=at(config.kit),
         store=store,
         state=at(config.state),
         policy=at(config.policy) if config.policy else store.with_name(f"{store.name}.policy.yaml"),
         ledger=at(config.ledger) if config.ledger else store.with_name(f"{store.name}.ledger.jsonl"),
-        home=at(config.home) if config.home else kit,
     )

@@ -47,6 +47,12 @@ class NatsInbox:
         self._running: tuple[Bridge, Session] | None = None
         endpoint.tls()  # what is wrong with its files is said now, not when the thread has started
 
+    @property
+    def connected(self) -> bool:
+        """Whether the broker is reached now."""
+        running = self._running
+        return running is not None and running[1].connected
+
     def serve(self, handler: Handler) -> None:
         """Answer requests on this thread until `stop`, whatever happens to the broker and the network.
 

@@ -55,6 +55,11 @@ class Session:
         for source in self._sources:
             self._run(source.pull(self._link, self._free, self._receive))
 
+    @property
+    def connected(self) -> bool:
+        """Whether the broker is reached now."""
+        return self._link.up
+
     def stop(self) -> None:
         """Take no further request."""
         self._stop.set()

@@ -132,7 +132,7 @@ def test_paths_of_a_configuration_are_beside_its_file_and_the_rest_beside_the_st
     assert found.store == tmp_path / "stores" / "north"
     assert found.policy == tmp_path / "stores" / "north.policy.yaml"
     assert found.ledger == tmp_path / "stores" / "north.ledger.jsonl"
-    assert found.home == tmp_path / "kit"
+    assert found.kit == tmp_path / "kit"
 
 
 @pytest.mark.parametrize(
