@@ -117,7 +117,8 @@ class Office:
 
     def certified_before(self, tls_key: str) -> bool:
         """Whether a TLS key (digest) was ever in a roster: it may have been stolen since, and is not taken again."""
-        rosters = [decode(read_public(path), Roster) for path in (self.folder / "history").glob("*.json")]
+        present = [self.roster()] if (self.folder / "roster.json").exists() else []
+        rosters = present + [decode(read_public(path), Roster) for path in (self.folder / "history").glob("*.json")]
         return any(tls_key == party.tls_key for roster in rosters for party in (roster.aggregator, *roster.members))
 
     def save(self, roster: Roster) -> Roster:
@@ -127,13 +128,13 @@ class Office:
             raise TrustError("coordinator.key is not the one the roster names: nobody would believe it. Restore your backup.")
         signed = sign(roster, identity)
         check_roster(signed, signed.coordinator)
-        replace(self.folder / "history" / f"{signed.sequence:06d}.json", encode(signed))
         replace(self.folder / "roster.json", encode(signed))
         self.write_all(signed)
         return signed
 
     def write_all(self, roster: Roster) -> None:
         """Broker configuration, the aggregator's folder and the kits. A crash in between is mended by the next command."""
+        replace(self.folder / "history" / f"{roster.sequence:06d}.json", encode(roster))
         replace(self.config, broker_config(roster, self.settings()).encode())
         replace(self.broker / "ca.pem", roster.ca.encode())
         kit = Kit(roster, self.certificate_of(roster.aggregator))
