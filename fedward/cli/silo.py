@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fedward.cli.budget import budget
+from fedward.cli.silo_join import join
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from silo_node.intake import ImportSummary
 
-app = typer.Typer(help="Inside the hospital: import images, look at the cohort.", no_args_is_help=True)
+app = typer.Typer(help="Inside the hospital: import images, look at the cohort, join a consortium.", no_args_is_help=True)
 
 
 class Values(StrEnum):
@@ -33,7 +34,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as on
 
 @app.callback()
 def silo() -> None:
-    """Inside the hospital: import images, look at the cohort."""
+    """Inside the hospital: import images, look at the cohort, join a consortium."""
 
 
 @app.command("import")
@@ -120,6 +121,7 @@ def policy(
 
 
 app.command("budget")(budget)
+app.command("join")(join)
 
 
 def _console(*, stderr: bool = False) -> Console:
