@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from contextlib import suppress
 from typing import Any
 from urllib.parse import ParseResult, urlparse
 
 from nats.aio.client import Client
 from nats.aio.client import Srv as Server
-from nats.aio.transport import TcpTransport
+from nats.aio.transport import TcpTransport, WebSocketTransport
 
 READ_BYTES = 1 << 20
 CONNECT_TIMEOUT_S = 10
@@ -51,8 +52,44 @@ class Tcp(TcpTransport):
         self._io_writer.transport.abort()
 
 
+class Web(WebSocketTransport):
+    """A web socket over TLS, for networks that let nothing else out.
+
+    The proxy is named: left to itself, aiohttp takes no notice of the environment's for wss and goes out directly.
+    """
+
+    def __init__(self, proxy: str | None) -> None:
+        super().__init__()
+        self._proxy = proxy
+        self._below: asyncio.Transport | None = None
+
+    async def connect_tls(
+        self,
+        uri: str | ParseResult,
+        ssl_context: ssl.SSLContext,
+        buffer_size: int,  # noqa: ARG002
+        connect_timeout: int,
+    ) -> None:
+        """Open it, if it is not open: nats-py asks a second time when the broker says that it wants TLS."""
+        if self._ws is not None and not self._ws.closed:
+            return
+        url = uri if isinstance(uri, str) else uri.geturl()
+        opening = self._client.ws_connect(url, ssl=ssl_context, proxy=self._proxy, max_msg_size=0)
+        self._ws = await asyncio.wait_for(opening, connect_timeout)
+        connection: Any = self._ws._response.connection
+        self._using_tls, self._below = True, connection.transport
+
+    async def wait_closed(self) -> None:
+        """As for Tcp."""
+        with suppress(Exception):
+            await asyncio.wait_for(super().wait_closed(), _GOODBYE_S)  # type: ignore[no-untyped-call]
+        if self._below is not None:
+            self._below.abort()
+            await asyncio.sleep(0)
+
+
 class BrokerClient(Client):
-    """A client that makes its connections with `Tcp`."""
+    """A client that makes its connections with `Tcp`, or with `Web` where the address begins with wss."""
 
     def __init__(self, proxy: str | None) -> None:
         super().__init__()
@@ -60,10 +97,13 @@ class BrokerClient(Client):
 
     async def _connect_to_server(self, s: Server) -> None:
         s.last_attempt = asyncio.get_running_loop().time()
-        if s.uri.scheme in ("ws", "wss"):
-            await super()._connect_to_server(s)
+        if s.uri.scheme == "wss":
+            if isinstance(self._transport, Web):
+                await self._transport.wait_closed()
+            self._transport: Any = Web(self._proxy)
+            await self._transport.connect_tls(s.uri, self.ssl_context, READ_BYTES, CONNECT_TIMEOUT_S)
             return
-        self._transport: Any = Tcp(self._proxy)
+        self._transport = Tcp(self._proxy)
         await self._transport.connect(s.uri, buffer_size=READ_BYTES, connect_timeout=CONNECT_TIMEOUT_S)
 
 
