@@ -11,6 +11,7 @@ import msgspec
 
 from aggregator.consortium.permissions import SYSTEM, accounts
 from protocol.consortium.records import Roster, Url
+from protocol.consortium.rosters import tls_keys
 from protocol.errors import ConsortiumError
 
 _MIB = 1 << 20
@@ -64,7 +65,8 @@ def settings_of(
 def broker_config(roster: Roster, settings: BrokerSettings) -> str:
     """Text for `nats-server -c`: TLS 1.3, no connection without a certificate of the roster, one account per silo.
 
-    `verify_and_map` makes the certificate's subject the user, so nothing else can be presented (docs/decisions/0011).
+    `verify_and_map` makes the certificate's subject the user, so nothing else can be presented (docs/decisions/0011), and
+    `pinned_certs` are the TLS keys of the roster: a certificate that somebody made with a stolen CA key opens nothing.
     """
     folder = Path(settings.folder)
     tls = {
@@ -72,6 +74,7 @@ def broker_config(roster: Roster, settings: BrokerSettings) -> str:
         "key_file": str(folder / "server.key"),
         "ca_file": str(folder / "ca.pem"),
         "verify_and_map": True,
+        "pinned_certs": tls_keys(roster),
         "min_version": "1.3",
         "timeout": 10,
     }

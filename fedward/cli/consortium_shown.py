@@ -26,8 +26,9 @@ def tell(office: Office, roster: Roster, json_: bool, sentence: str) -> None:
     if json_:
         typer.echo(json.dumps(summary(office, roster) | {"broker": asdict(told) if told else None}))
     elif told:
-        typer.echo(f"The broker was told; {told.accounts} silos' accounts answer ({told.seconds:.1f} s, {told.times} reloads).")
-    else:
+        silos = "the account of 1 silo answers" if told.accounts == 1 else f"the accounts of {told.accounts} silos answer"
+        typer.echo(f"The broker was told: {silos}, after {told.seconds:.1f} s.")
+    elif roster.sequence > 1:
         typer.echo("The broker does not run here: copy the folder broker/ to its machine, and send it SIGHUP twice if it runs.")
 
 

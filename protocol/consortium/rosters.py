@@ -66,6 +66,11 @@ def users(roster: Roster, party: Party) -> tuple[str, ...]:
     return tuple(broker_user(roster.consortium, party.name, binding(party.name, party.identity, key)) for key in keys)
 
 
+def tls_keys(roster: Roster) -> list[str]:
+    """All TLS keys (digests) that may open a connection, sorted."""
+    return sorted(key for party in (roster.aggregator, *roster.active) for key in (party.tls_key, *party.former))
+
+
 def roster_fingerprint(roster: Roster) -> str:
     """The same at every hospital that was given the same roster."""
     return fingerprint(encode(roster))

@@ -145,6 +145,13 @@ def test_a_certificate_of_our_ca_for_another_pair_of_keys_does_not_get_in(house:
     assert refused(a, tls(a.ca, *certified(office, tmp_path, "a", bound)))
 
 
+def test_a_thief_of_the_ca_key_cannot_open_an_account(house: House, tmp_path: Path) -> None:
+    """The certificate has the very subject of the roster and our CA's signature; its key is not in the roster."""
+    office, a, _ = house
+    party = office.roster().members[0]
+    assert refused(a, tls(a.ca, *certified(office, tmp_path, "a", binding(party.name, party.identity, party.tls_key))))
+
+
 def test_a_certificate_without_its_key_is_useless(house: House, tmp_path: Path) -> None:
     _, a, b = house
     with pytest.raises(ssl.SSLError):

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from aggregator.consortium import members
 from aggregator.consortium.broker_config import BrokerSettings, broker_config, settings_of
-from aggregator.consortium.permissions import accounts, services
+from aggregator.consortium.permissions import accounts, local, services
 from protocol.consortium.records import UNSIGNED, Party, Roster, sign
 from protocol.consortium.rosters import check_roster, users
 from protocol.errors import ConsortiumError, FedwardError, TrustError
+from protocol.transport.nats import subjects
 from tests.aggregator.consortium.brokers import SERVER, make_office
 from tests.protocol.consortium.parties import World
 
@@ -172,3 +173,16 @@ def test_an_address_that_cannot_be_is_refused(url: str, listen: str) -> None:
 def test_the_certificate_is_for_the_address_in_the_url() -> None:
     made = settings_of("tls://broker.example.org:4222", "/srv", ("10.0.0.1", "broker.example.org"), "0.0.0.0:1", "", 8222, 1)
     assert made.hosts == ("broker.example.org", "10.0.0.1")
+
+
+def test_permissions_name_the_subjects_that_the_transport_uses() -> None:
+    used = {
+        subjects.up("north", ">"),
+        subjects.heartbeat("north"),
+        subjects.next_messages(subjects.API, subjects.down_stream("north"), subjects.INBOX),
+        subjects.next_messages(subjects.API, subjects.BROADCAST, "north"),
+    }
+    assert used <= {subject for subject, _ in services("north")}
+    own = subjects.next_messages(subjects.SILO_API, subjects.down_stream("north"), subjects.INBOX)
+    assert own in {local(subject) for subject, _ in services("north")}
+    assert FIRST.aggregator.name == subjects.AGGREGATOR
