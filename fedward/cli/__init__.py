@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from fedward import __version__
-from fedward.cli import audit, consortium, demo, plan, run, silo, weights
+from fedward.cli import aggregator, audit, consortium, demo, plan, run, silo, weights
 
 _EPILOG = (
     "Exit codes: 0 done, 1 unexpected, 2 input, 3 store, 4 silo, 5 federation, 6 message, 7 evaluation, 8 privacy, "
@@ -45,4 +45,5 @@ app.add_typer(plan.app, name="plan", rich_help_panel="Researchers")
 app.add_typer(weights.app, name="weights", rich_help_panel="Everyone")
 app.add_typer(silo.app, name="silo", rich_help_panel="Hospitals")
 app.add_typer(consortium.app, name="consortium", rich_help_panel="Coordinators")
+app.add_typer(aggregator.app, name="aggregator", rich_help_panel="Coordinators")
 app.add_typer(audit.app, name="audit", rich_help_panel="Auditors")

@@ -13,13 +13,16 @@ import typer
 
 from fedward.cli.budget import budget
 from fedward.cli.silo_join import join
+from fedward.cli.silo_serve import preflight, serve
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from silo_node.intake import ImportSummary
 
-app = typer.Typer(help="Inside the hospital: import images, look at the cohort, join a consortium.", no_args_is_help=True)
+app = typer.Typer(
+    help="Inside the hospital: import images, look at the cohort, join a consortium, serve it.", no_args_is_help=True
+)
 
 
 class Values(StrEnum):
@@ -34,7 +37,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as on
 
 @app.callback()
 def silo() -> None:
-    """Inside the hospital: import images, look at the cohort, join a consortium."""
+    """Inside the hospital: import images, look at the cohort, join a consortium, serve it."""
 
 
 @app.command("import")
@@ -122,6 +125,8 @@ def policy(
 
 app.command("budget")(budget)
 app.command("join")(join)
+app.command("preflight")(preflight)
+app.command("serve")(serve)
 
 
 def _console(*, stderr: bool = False) -> Console:

@@ -97,7 +97,7 @@ def _private(plan: Plan) -> list[str]:
             (training.mu > 0, "training.mu: a single step cannot drift; set it to 0"),
             (
                 plan.privacy.max_silos_per_patient > 1,
-                "privacy.max_silos_per_patient: such a patient would be in one sum several times, and count as many clip norms; "
+                "privacy.max_silos_per_patient: such a patient would be in one sum several times, with as many clip norms; "
                 "set it to 1, or use mechanism local, whose sums are apart",
             ),
         ]

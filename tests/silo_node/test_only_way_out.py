@@ -1,4 +1,5 @@
-"""No module of silo_node but the gate can make bytes to send or reach anything that sends: read from the imports of all."""
+"""No module of silo_node but the gate can make bytes to send; none but the service reaches the network, and it carries the
+node's replies only: read from the imports of all."""
 
 from __future__ import annotations
 
@@ -23,6 +24,9 @@ SENDING = (
     "smtplib",
     "asyncio",
 )
+# The service: the broker, the health page, the checks before it starts. It sees replies, never what they are made of.
+NETWORK = {f"silo_node/service/{name}.py" for name in ("serve", "health", "preflight")}
+SEAM = "protocol.transport.base"  # types only
 # The sandboxed decoders of the intake talk to their parent over pipes; their messages are encoded there and go nowhere else.
 OWN_CODEC = {"silo_node/outbox.py", "silo_node/private_answers.py", "silo_node/receipts.py"}
 
@@ -43,10 +47,24 @@ def test_there_are_modules_to_look_at() -> None:
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_module_of_the_silo_reaches_nothing_that_sends(path: Path) -> None:
+    served = str(path.relative_to(ROOT)) in NETWORK
     for module, name in imports(path):
-        assert not module.startswith(SENDING), f"{path.name} imports {module}"
+        assert served or module == SEAM or not module.startswith(SENDING), f"{path.name} imports {module}"
         assert (module, name) != ("protocol", "transport")
         assert "import_module" not in (name, module), f"{path.name} imports by name"
+
+
+def test_nothing_that_sees_patients_reaches_the_service() -> None:
+    for path in MODULES:
+        if path.parent.name != "service":
+            for module, _ in imports(path):
+                assert not module.startswith("silo_node.service"), f"{path.name} imports {module}"
+
+
+def test_of_the_silo_the_service_sees_the_node_and_what_it_may_check() -> None:
+    seen = {module for path in MODULES if str(path.relative_to(ROOT)) in NETWORK for module, _ in imports(path)}
+    silo = {module for module in seen if module.startswith("silo_node.") and not module.startswith("silo_node.service")}
+    assert silo <= {"silo_node.node", "silo_node.policy", "silo_node.cohort", "silo_node.cohort.format"}
 
 
 def test_only_the_gate_encodes_messages() -> None:

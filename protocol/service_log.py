@@ -1,4 +1,4 @@
-"""The node's log: one JSON object a line, made of allowed fields only.
+"""The log of a service: one JSON object a line, made of allowed fields only.
 
 What a library writes may hold a path, a UID or a value of a patient, so of a record without an `event` only its level and the
 module's name are kept. Our own records name their event and bring their fields in `extra`.

@@ -1,0 +1,170 @@
+"""The service itself: one job after the other over the broker, killed at any instant and started again."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from threading import Event as Flag
+
+import msgspec
+
+from aggregator.consortium.office import Office
+from aggregator.events import Event
+from aggregator.job import Job
+from aggregator.results import write_results
+from aggregator.service.live import LiveStatus
+from aggregator.service.queue import Queue, Standing, State, Ticket
+from aggregator.software import software
+from aggregator.tracking import MlflowTracker
+from aggregator.tracking.note import note
+from protocol.consortium.folder import ready
+from protocol.consortium.records import Roster
+from protocol.errors import FedwardError, QuorumError
+from protocol.secure_aggregation import Member
+from protocol.transport.nats import NatsTransport, Sizes
+from protocol.transport.nats.kit import endpoint_of
+
+_log = logging.getLogger(__name__)
+_LOOK_S = 0.5
+
+
+class Cancelled(Exception):
+    """The job's end was asked for."""
+
+
+class Stopped(Exception):
+    """The service's end was asked for; the job goes on when it is started again."""
+
+
+@dataclass(frozen=True)
+class ServiceSettings:
+    """`tries`: how often a job that loses its quorum is tried, each time once enough silos are there, awaited for `grace_s`."""
+
+    tracking_uri: str = ""
+    tries: int = 3
+    grace_s: float = 600.0
+    sizes: Sizes | None = None
+
+
+class Aggregator:
+    """The coordinator's service in `office`. Raises FedwardError, saying what to mend, if it cannot reach the broker."""
+
+    def __init__(self, office: Office, settings: ServiceSettings) -> None:
+        self._settings, self._queue, self._stop = settings, Queue(office.folder), Flag()
+        self._folder = office.folder
+        name, self._roster = ready(office.aggregator)
+        silos = {party.name: bytes.fromhex(party.identity) for party in self._roster.active}
+        self._transport = NatsTransport(
+            endpoint_of(office.aggregator, name),
+            office.aggregator.open_identity(),
+            silos,
+            consortium=self._roster.consortium,
+            sizes=settings.sizes,
+        )
+        self._members = members_of(self._roster)
+
+    def stop(self) -> None:
+        """Leave the job in hand at the next answer of a silo, and end. From any thread, or a signal's handler."""
+        self._stop.set()
+
+    def run(self, *, until_idle: bool = False) -> None:
+        """Work until `stop`; with `until_idle` until no job waits."""
+        with closing(self._transport):
+            while not self._stop.is_set():
+                ticket = self._queue.next()
+                if ticket is not None:
+                    self._work(ticket)
+                elif until_idle:
+                    return
+                else:
+                    self._stop.wait(_LOOK_S)
+
+    # ---------------------------------------------------------------------------------------------------------------- jobs
+
+    def _work(self, ticket: Ticket) -> None:
+        """One job until it has ended or the service must end."""
+        standing = ticket.standing()
+        begun = standing.started_at or time.time()
+        standing = ticket.put(msgspec.structs.replace(standing, state="running", started_at=begun))
+        _say("job started", ticket)
+        try:
+            while True:
+                try:
+                    self._run(ticket)
+                    break
+                except QuorumError as error:
+                    standing = msgspec.structs.replace(standing, attempts=standing.attempts + 1, reason=str(error))
+                    ticket.put(standing)
+                    _say("quorum lost", ticket, outcome=f"try {standing.attempts} of {self._settings.tries}")
+                    if standing.attempts >= self._settings.tries or not self._enough(ticket):
+                        raise
+        except Stopped:
+            _say("job interrupted", ticket)
+            return
+        except Cancelled:
+            self._end(ticket, standing, "cancelled", "cancelled by the coordinator")
+        except FedwardError as error:
+            self._end(ticket, standing, "failed", str(error))
+        except OSError as error:
+            self._end(ticket, standing, "failed", f"a file could not be used ({error.strerror}); free space and submit again.")
+        else:
+            self._end(ticket, standing, "done", "")
+
+    def _end(self, ticket: Ticket, standing: Standing, state: State, reason: str) -> None:
+        ended = msgspec.structs.replace(standing, state=state, ended_at=time.time(), reason=reason)
+        ticket.put(ended)
+        _say("job ended", ticket, outcome=state)
+
+    def _run(self, ticket: Ticket) -> None:
+        """The job from where its journal stands to its results."""
+        plan, live = ticket.plan(), LiveStatus(ticket.live, self._transport.silos, self._presence)
+        uri = self._settings.tracking_uri or f"sqlite:///{(self._folder / 'mlflow.db').absolute()}"
+        artifacts = None if self._settings.tracking_uri else self._folder / "mlartifacts"
+        tracker = MlflowTracker(uri, artifacts, software())
+
+        def observe(event: Event) -> None:
+            live(event)
+            tracker(event)
+            self._look(ticket)
+
+        job = Job(plan, self._transport, ticket.folder / "job", observe, software(), self._members)
+        try:
+            with closing(job.journal), live.kept_fresh():
+                job.run()
+                written = write_results(job, ticket.folder)
+        except BaseException as error:
+            tracker.finish("KILLED" if isinstance(error, Cancelled | Stopped) else "FAILED", {}, plan, None)
+            raise
+        files = {"report": written.report_html, "": written.report_json, "plan": written.plan, "model-file": written.model}
+        tracker.finish("FINISHED", files, plan, written.model, note(written.report))
+
+    def _look(self, ticket: Ticket) -> None:
+        if ticket.cancelled:
+            raise Cancelled
+        if self._stop.is_set():
+            raise Stopped
+
+    def _enough(self, ticket: Ticket) -> bool:
+        """Wait until as many silos are there as the plan needs; False if they do not come within the grace."""
+        wanted, end = ticket.plan().federation.quorum, time.monotonic() + self._settings.grace_s
+        while time.monotonic() < end:
+            self._look(ticket)
+            if sum(state == "alive" for state, _ in self._presence().values()) >= wanted:
+                return True
+            self._stop.wait(_LOOK_S)
+        return False
+
+    def _presence(self) -> Mapping[str, tuple[str, float | None]]:
+        return {silo: (one.state, one.seconds) for silo, one in self._transport.liveness().items()}
+
+
+def members_of(roster: Roster) -> tuple[Member, ...]:
+    """The silos of a roster as secure aggregation knows them, in the roster's order."""
+    return tuple(Member(party.name, bytes.fromhex(party.identity)) for party in roster.active)
+
+
+def _say(event: str, ticket: Ticket, **fields: str) -> None:
+    _log.info(event, extra={"event": event, "job": ticket.name, **fields})

@@ -1,0 +1,120 @@
+"""`fedward silo serve`: a node that stays, reaches the broker from inside, and answers what comes."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+from types import FrameType
+
+from privacy.ledger import Ledger
+from privacy.ledger.budget import Budget, by_job
+from protocol.consortium.folder import PartyFolder, ready
+from protocol.consortium.records import Roster
+from protocol.errors import FedwardError
+from protocol.secure_aggregation import Member
+from protocol.transport.nats import NatsInbox
+from protocol.transport.nats.kit import endpoint_of
+from silo_node.cohort import CohortStore
+from silo_node.cohort.format import MANIFEST
+from silo_node.node import SiloNode
+from silo_node.policy import Policy, load_policy
+from silo_node.service.config import Places, SiloConfig
+from silo_node.service.health import HealthPage
+from silo_node.service.metrics import SiloMetrics
+from silo_node.service.watched import Watched
+
+_log = logging.getLogger(__name__)
+
+
+class Service:
+    """One hospital's node. Raises FedwardError, saying what to mend, before it answers anything."""
+
+    def __init__(self, config: SiloConfig, where: Places) -> None:
+        self._config, self._where = config, where
+        place = PartyFolder(where.kit)
+        self.name, roster = ready(place)
+        _limit_threads(config.threads)
+        self._policy = load_policy(where.policy)
+        store = CohortStore.open(where.store)
+        where.state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        # The kit's folder is the node's home: its identity is the one that the roster holds.
+        node = SiloNode(
+            self.name,
+            store,
+            where.state,
+            policy=self._policy,
+            ledger=where.ledger,
+            device=config.device,
+            home=where.kit,
+        )
+        node.pin(members_of(roster))
+        self._inbox = NatsInbox(
+            endpoint_of(place, self.name, config.proxy),
+            place.open_identity(),
+            self.name,
+            bytes.fromhex(roster.aggregator.identity),
+            consortium=roster.consortium,
+            memory=where.state / "inbox.json",
+        )
+        self._metrics = SiloMetrics(self.name, lambda: self._inbox.connected, self._share_spent)
+        self._handler = Watched(self.name, node, self._metrics)
+
+    def run(self) -> None:
+        """Answer until SIGTERM or SIGINT; a second one ends at once, and nothing is lost by it.
+
+        Raises TransportError if the broker refuses this silo for good.
+        """
+        page = HealthPage(self._config.health.port, self.readiness, self._metrics.page) if self._config.health.port else None
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop)
+        _log.info("serving", extra={"event": "serving", "silo": self.name})
+        try:
+            self._inbox.serve(self._handler)
+        finally:
+            if page is not None:
+                page.close()
+        _log.info("stopped", extra={"event": "stopped", "silo": self.name})
+
+    def readiness(self) -> Mapping[str, bool]:
+        """What must hold for a request to be answered now."""
+        return {
+            "broker": self._inbox.connected,
+            "store": (self._where.store / MANIFEST).exists(),
+            "ledger": not self._where.ledger.exists() or os.access(self._where.ledger, os.R_OK | os.W_OK),
+            "state": os.access(self._where.state, os.W_OK),
+        }
+
+    def _stop(self, number: int, _frame: FrameType | None) -> None:
+        _log.info("stopping", extra={"event": "stopping", "silo": self.name, "signal": signal.Signals(number).name})
+        self._inbox.stop()
+        for again in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(again, signal.SIG_DFL)
+
+    def _share_spent(self) -> float:
+        return share_spent(self._where.ledger, self._policy)
+
+
+def share_spent(ledger: Path, policy: Policy) -> float:
+    """How much of the hospital's budget its patients have paid, 0 to 1 and more; NaN if the ledger cannot be read."""
+    if not ledger.exists():
+        return 0.0
+    budget = Budget(policy.max_epsilon_per_study, policy.max_epsilon_total, policy.max_delta)
+    try:
+        return float(budget.share(by_job(Ledger.open(ledger).entries).values()))
+    except FedwardError:
+        return float("nan")
+
+
+def members_of(roster: Roster) -> tuple[Member, ...]:
+    """The silos of a roster as secure aggregation knows them, by name."""
+    return tuple(Member(party.name, bytes.fromhex(party.identity)) for party in roster.active)
+
+
+def _limit_threads(threads: int) -> None:
+    if threads:
+        import torch
+
+        torch.set_num_threads(threads)
