@@ -87,6 +87,7 @@ def renew_aggregator(office: Office, *, cut: bool = False) -> Roster:
     """A new TLS key for the aggregator, in its folder; the old one works until `finish`, unless `cut`."""
     with office.locked():
         roster = office.roster()
+        office.write_all(roster)  # a renewal that was cut off is in the roster already, and is put in place first
         request = join(office.aggregator, AGGREGATOR, renew=True)
         return office.save(members.rotate(roster, _certify(office, roster.consortium, request), cut=cut))
 

@@ -9,6 +9,7 @@ certificate.pem, ca.pem, url, roster.json        from the kit
 
 from __future__ import annotations
 
+import datetime
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,8 +88,8 @@ class PartyFolder:
 def ready(place: PartyFolder) -> tuple[str, Roster]:
     """The name and the newest roster of a party whose files fit together, so that it can connect and sign.
 
-    Raises ConsortiumError if it has no kit yet, IdentityError for keys that are lost, damaged or open to others, TrustError for
-    files that do not belong together.
+    Raises ConsortiumError if it has no kit yet or its certificate has ended, IdentityError for keys that are lost, damaged or
+    open to others, TrustError for files that do not belong together.
     """
     roster = place.known_roster()
     if roster is None:
@@ -103,16 +104,23 @@ def ready(place: PartyFolder) -> tuple[str, Roster]:
     check_issued(certificate, load_certificate(roster.ca))
     if key_digest(certificate.public_key()) != key:
         raise TrustError("certificate.pem and key.pem do not belong together. Install the newest kit again.")
+    until = certificate.not_valid_after_utc
+    if until < datetime.datetime.now(datetime.UTC):
+        raise ConsortiumError(
+            f"the certificate of {name} ended on {until:%Y-%m-%d}, if the clock is right; ask with `fedward silo join --renew`."
+        )
     return name, roster
 
 
 def own_name(place: PartyFolder) -> str:
-    """The name this folder asked for or has. Raises ConsortiumError if it never asked for one."""
-    if place.request.exists():
-        return decode(read_public(place.request), JoinRequest).name
+    """The name this folder has, or asked for. Raises ConsortiumError if it never asked for one."""
     roster = place.known_roster()
-    identity = place.open_identity().public_key.hex() if roster else ""
-    for party in (roster.aggregator, *roster.members) if roster else ():
-        if party.identity == identity:
-            return party.name
-    raise ConsortiumError(f"{place.folder} never asked to join; run `fedward silo join NAME` first, or name its folder.")
+    if roster is not None:
+        identity = place.open_identity().public_key.hex()
+        for party in (roster.aggregator, *roster.members):
+            if party.identity == identity:
+                return party.name
+        raise TrustError(f"nobody in the roster has the identity in {place.folder}. Install the newest kit, or telephone.")
+    if not place.request.exists():
+        raise ConsortiumError(f"{place.folder} never asked to join; run `fedward silo join NAME` first, or name its folder.")
+    return decode(read_public(place.request), JoinRequest).name

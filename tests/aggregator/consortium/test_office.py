@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from aggregator.consortium import office as office_module
-from aggregator.consortium.coordinator import admit, dismiss, found, refresh, renew
+from aggregator.consortium.coordinator import admit, dismiss, found, refresh, renew, renew_aggregator
 from aggregator.consortium.office import Office
 from protocol.consortium.folder import PartyFolder, ready
 from protocol.consortium.joining import join
@@ -170,6 +170,24 @@ def test_a_change_that_was_cut_off_is_finished_or_made_again(
     install_kit(office, place, "b")
     assert ready(place)[1] == office.roster() == known(office.aggregator)
     assert '"S_b"' in office.config.read_text()
+
+
+def test_a_renewal_of_the_aggregator_that_was_cut_off_is_finished(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    install = office_module.install
+
+    def cut_off(place: PartyFolder, name: str, kit: Kit, coordinator: str) -> Roster:
+        if kit.roster.sequence == 2:
+            raise KeyboardInterrupt
+        return install(place, name, kit, coordinator)
+
+    monkeypatch.setattr(office_module, "install", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        renew_aggregator(office)
+    monkeypatch.undo()
+    assert ready(office.aggregator)[0] == "aggregator"  # its old key is still taken
+    renew_aggregator(office)
+    assert ready(office.aggregator)[1] == office.roster()
+    assert len(office.roster().aggregator.former) == 2
 
 
 def known(place: PartyFolder) -> Roster | None:

@@ -13,6 +13,9 @@ from protocol.consortium.certificates import binding, certificate_digest, key_di
 from protocol.consortium.records import UNSIGNED, Kit, Party, Roster, sign
 from protocol.identity import Identity
 
+DAYS = 9
+"""How long certificates last from now."""
+
 
 def identity() -> Identity:
     return Identity(Ed25519PrivateKey.generate())
@@ -23,7 +26,11 @@ def certificate(
 ) -> x509.Certificate:
     now = datetime.datetime.now(datetime.UTC)
     builder = x509.CertificateBuilder().subject_name(name).issuer_name(subject("thorax", "ca", "authority")).public_key(key)
-    builder = builder.serial_number(1).not_valid_before(now).not_valid_after(now + datetime.timedelta(days=days))
+    builder = (
+        builder.serial_number(1)
+        .not_valid_before(now - datetime.timedelta(days=2))
+        .not_valid_after(now + datetime.timedelta(days=DAYS))
+    )
     return builder.sign(ca, hashes.SHA256())
 
 

@@ -17,6 +17,7 @@ from protocol.consortium.records import Kit, Roster, encode, sign
 from protocol.consortium.requests import check_request
 from protocol.errors import ConsortiumError, IdentityError, TrustError
 from protocol.identity import Identity
+from tests.protocol.consortium import parties
 from tests.protocol.consortium.parties import World
 
 PRIVATE = ("identity", "key", "next_key")
@@ -190,6 +191,25 @@ def test_a_removed_party_is_told_so(place: PartyFolder) -> None:
     accept(place, sign(msgspec.structs.replace(kept, members=gone, sequence=9), world.coordinator))
     with pytest.raises(TrustError, match="removed from thorax"):
         ready(place)
+
+
+def test_a_certificate_that_has_ended_is_said_before_a_connection_is_tried(
+    place: PartyFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World()
+    monkeypatch.setattr(parties, "DAYS", -1)
+    join(place, "a")
+    install(place, "a", answered(world, place), world.roster.coordinator)
+    with pytest.raises(ConsortiumError, match="--renew"):
+        ready(place)
+
+
+def test_a_spoiled_request_does_not_stop_a_party_that_has_its_kit(place: PartyFolder) -> None:
+    joined(place)
+    join(place, "a", renew=True)
+    place.request.write_text("spoiled")
+    assert ready(place)[0] == "a"
+    assert check_request(join(place, "a", renew=True))
 
 
 def test_a_roster_changed_on_disk_is_noticed(place: PartyFolder) -> None:
