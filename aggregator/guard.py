@@ -92,10 +92,13 @@ def source(number: int, verdicts: Verdicts) -> int:
 
 
 def standing(records: Sequence[RoundRecord], verdicts: Verdicts) -> tuple[RoundRecord, ...]:
-    """The records as they read after all verdicts: of a rejected round nobody's update is in the model."""
+    """The records as they read after all verdicts: of a rejected round nobody's update is in the model.
+
+    A later verdict may go back over rounds that one before it rejected; the first reason stands.
+    """
     reasons = {
         number: verdict.rejected
-        for verdict in verdicts
+        for verdict in reversed(verdicts)
         if verdict.rejected is not None and verdict.back_to is not None
         for number in range(verdict.back_to + 1, verdict.round + 1)
     }

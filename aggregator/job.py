@@ -158,9 +158,10 @@ class Job:
         scores = {one.round: one for one in self.scores() if one.split == "validation"}
         good = last_good(self.history.verdicts())
         verdict = judge(self.plan.federation.guard, scores[step.round], None if good is None else scores[good])
+        before = self.rounds()
         self.journal.remember(step_key(step), verdict)
-        if verdict.back_to is not None:
-            for record in self.rounds()[verdict.back_to :]:
+        for record, known in zip(self.rounds(), before, strict=True):
+            if record != known:
                 self._observe(RoundCommitted(record))
 
     def _bear(self) -> None:

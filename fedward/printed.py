@@ -20,23 +20,43 @@ def print_result(result: Result) -> None:
     privacy = result.report["privacy"]
     private = privacy["mechanism"] != "none"
     cases = "patients, noised" if private else "images"
-    table = Table(title=f"AUROC on test {cases}, 95% interval", title_justify="left", box=None, padding=(0, 2, 0, 0))
-    kinds = {"federated": "auroc"} if private else {"federated": "auroc", "alone": "alone", "personalised": "personalised"}
-    sizes = {} if private else {"train": "n_train", "test": "n_test"}
-    for column in ("hospital", *sizes, *kinds):
-        table.add_column(column, justify="left" if column == "hospital" else "right", no_wrap=True)
-    for site in result.report["sites"]:
-        cells = [_estimate(site.get(key)) for key in kinds.values()]
-        table.add_row(Text(site["id"]), *(str(site[key]) for key in sizes.values()), *cells)
-    pooled = result.report["performance"]["global"]["auroc"]
-    table.add_row("all together", *("" for _ in sizes), _estimate(pooled), style="bold")
     console.print()
-    console.print(table)
+    console.print(_sums(result.report, cases) or _sites(result.report, cases, private=private))
     console.print()
     console.print(promise(privacy))
     console.print(f"\nreport   {result.report_html}\nmodel    {result.model}", markup=False, highlight=False, soft_wrap=True)
     style = "yellow" if result.tracking_problem else ""
     console.print(f"MLflow   {_tracking(result)}", style=style, markup=False, highlight=False, soft_wrap=True)
+
+
+def _sites(report: dict[str, Any], cases: str, *, private: bool) -> Table:
+    """Each hospital's figures, and those of all together."""
+    table = Table(title=f"AUROC on test {cases}, 95% interval", title_justify="left", box=None, padding=(0, 2, 0, 0))
+    kinds = {"federated": "auroc"} if private else {"federated": "auroc", "alone": "alone", "personalised": "personalised"}
+    sizes = {} if private else {"train": "n_train", "test": "n_test"}
+    for column in ("hospital", *sizes, *kinds):
+        table.add_column(column, justify="left" if column == "hospital" else "right", no_wrap=True)
+    for site in report["sites"]:
+        cells = [_estimate(site.get(key)) for key in kinds.values()]
+        table.add_row(Text(site["id"]), *(str(site[key]) for key in sizes.values()), *cells)
+    pooled = report["performance"]["global"]["auroc"]
+    table.add_row("all together", *("" for _ in sizes), _estimate(pooled), style="bold")
+    return table
+
+
+def _sums(report: dict[str, Any], cases: str) -> Table | None:
+    """The sums over hospitals, where the plan lets nothing else leave; None where it does."""
+    sums = report["performance"]["sums"]
+    if sums is None:
+        return None
+    title = f"AUROC on test {cases}, 95% interval; the plan lets only sums over hospitals leave"
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
+    table.add_column("model", no_wrap=True)
+    table.add_column("all together", justify="right", no_wrap=True)
+    table.add_column("in the sum")
+    for one in sums:
+        table.add_row(one["kind"], _estimate(one["auroc"]), Text(", ".join(one["sites"]) or f"no sum: {one['reason']}"))
+    return table
 
 
 def promise(privacy: dict[str, Any]) -> Text:

@@ -102,6 +102,8 @@ class Progress:
             for name, value in metrics.items():
                 if "auroc" in name and not name.endswith("half_width"):
                     self._silos.setdefault(silo, {})[name] = f"{value:.3f}"
+        if event.record.unsummed is not None and not event.replayed:
+            self._line(f"{event.record.split} ({event.record.kind}): there is no sum: {event.record.unsummed}")
         if (whole := parent.get("global/val/auroc")) is not None:
             self._curve.append(whole)
             if not event.replayed:

@@ -38,6 +38,8 @@ def of_round(record: RoundRecord) -> tuple[Metrics, dict[str, Metrics]]:
         "federation/round_seconds": record.seconds,
         "global/update_norm": record.update_norm,
     }
+    if record.rejected is not None:  # a point for each rejected round, and no curve of zeros for jobs that have no guard
+        parent["guard/rejected"] = 1.0
     parent |= {f"site/{silo}/train/loss": loss for silo, loss in record.losses.items() if silo in silos}
     if record.upload_bytes:
         parent["federation/upload_mb"] = sum(record.upload_bytes.values()) / 1e6

@@ -6,12 +6,14 @@ from typing import Any
 
 _HOW = (
     "Curves: tick this run and its silos (open the **+** beside it), then *Chart view*: {overlays} "
-    "overlay the silos and the whole. The full report is the artifact `report/report.html`."
+    "overlay the silos and the whole. Full report: the artifact `report/report.html`."
 )
 
 
 def note(report: dict[str, Any]) -> str:
     """Markdown for the parent run's overview, from report.json alone."""
+    if report["performance"]["sums"] is not None:
+        return _note_of_sums(report)
     if report["privacy"]["mechanism"] != "none":
         return _private_note(report)
     rows = ["| hospital | train | test | federated | alone | personalised |", "|---|--:|--:|--:|--:|--:|"]
@@ -33,6 +35,22 @@ def _private_note(report: dict[str, Any]) -> str:
     how = _HOW.format(overlays="`val/auroc`, and beside it half its interval,")
     how += " `privacy/epsilon` is what a patient had paid by then."
     head = [promised, "", "AUROC on test patients from noised counts, 95% interval."]
+    return "\n".join([*head, "", *rows, "", how])
+
+
+def _note_of_sums(report: dict[str, Any]) -> str:
+    """One row a model: the plan lets no figure of a single hospital leave."""
+    private = report["privacy"]["mechanism"] != "none"
+    rows = ["| model | all together | hospitals in the sum |", "|---|--:|---|"]
+    rows += [
+        f"| {one['kind']} | {_cell(one['auroc'])} | {', '.join(one['sites']) or 'no sum'} |"
+        for one in report["performance"]["sums"]
+    ]
+    head = [f"**{report['privacy']['statement']}.** {report['privacy'].get('warning', '')}".strip(), ""]
+    head.append(
+        f"AUROC on test {'patients from noised counts' if private else 'images'}, 95% interval. Only sums leave hospitals."
+    )
+    how = "Curve: `val/auroc` of this run; those of the hospitals hold no scores. Full report: artifact `report/report.html`."
     return "\n".join([*head, "", *rows, "", how])
 
 

@@ -33,6 +33,7 @@ SILO = (
     "training/private",
     "secure",
     "secure_answers",
+    "secure_scores",
     "upload",
 )
 PLACES = ("aggregator", "privacy/ledger", "protocol/vectors", "protocol/messages", "protocol/transport", "protocol/identity")
@@ -80,7 +81,7 @@ def run(folder: Path, stores: Path, plan: Any, killer: KillAt | None) -> dict[st
         threading.setprofile(None)
         if plan.privacy.mechanism != "none":
             return private_end(job, folder) | {"calls": killer.calls if killer else 0}
-        scores = [[s.round, s.kind, s.split, {k: v.loss for k, v in s.scores.items()}, s.failures] for s in job.scores()]
+        scores = [[*_scoring(s), {k: v.loss for k, v in s.scores.items()}, s.failures] for s in job.scores()]
         rounds = [[r.round, r.aggregated, r.losses, r.model_digest] for r in job.journal.rounds()]
         return {
             "model": vector_digest(job.models.final()),
@@ -91,12 +92,19 @@ def run(folder: Path, stores: Path, plan: Any, killer: KillAt | None) -> dict[st
         }
 
 
+def _scoring(record: Any) -> list[Any]:
+    """Which scoring it is, and its sum if that is all that is known."""
+    total = record.summed and [record.summed.n, record.summed.n_right, [one.positive for one in record.summed.classes]]
+    return [record.round, record.kind, record.split, total, record.survivors, record.unsummed]
+
+
 def private_end(job: Any, folder: Path) -> dict[str, Any]:
     """What each ledger was charged for, and whether it holds every charge that the aggregator has a receipt of."""
     from privacy.ledger import Ledger
 
     receipts = [receipt for record in job.journal.rounds() for receipt in record.receipts.items()]
     receipts += [(silo, one.receipt) for scores in job.scores() for silo, one in scores.scores.items()]
+    receipts += [receipt for scores in job.scores() for receipt in scores.receipts.items()]
     charged, known = {}, set()
     for path in sorted((folder / "silos").iterdir()):
         entries = Ledger.open(path / "ledger.jsonl").entries
@@ -106,6 +114,7 @@ def private_end(job: Any, folder: Path) -> dict[str, Any]:
         "charged": charged,
         "covered": all((silo, receipt.entries, receipt.head) in known for silo, receipt in receipts),
         "receipts": len(receipts),
+        "sums": [list(scores.survivors) for scores in job.scores()],
         "attempts": [[number, attempt] for number, attempt, _ in job.journal.attempts()],
     }
 
@@ -135,7 +144,7 @@ def forked(folder: Path, stores: Path, plan: Any, killer: KillAt | None) -> dict
     return answer
 
 
-def main(out: Path, points: int, private: bool, secure: bool, top_k: bool) -> None:
+def main(out: Path, points: int, private: bool, secure: bool, top_k: bool, summed: bool) -> None:
     """Make stores, run undisturbed, then kill and resume at `points` instants spread over the whole job."""
     sys.path.insert(0, str(ROOT))
     import monai.networks.nets  # noqa: F401 - once, before the forks
@@ -151,6 +160,10 @@ def main(out: Path, points: int, private: bool, secure: bool, top_k: bool) -> No
         changes = PRIVATE | {"training.local_steps": 2, "privacy": PRIVATE["privacy"] | {"secure_aggregation": secure}}
     if top_k:
         changes |= {"federation.compression": {"name": "top_k", "fraction": 0.2}}
+    if summed:
+        evaluation = changes.pop("evaluation", {}) | {"alone": False, "scores": "summed"}
+        privacy = changes.pop("privacy", {"mechanism": "none"}) | {"secure_aggregation": True}
+        changes = {"evaluation": evaluation, "privacy": privacy} | changes  # a part before its keys
     plan = tiny_plan(**changes)
     undisturbed = forked(out / "undisturbed", stores, plan, KillAt(0))
     assert undisturbed is not None
@@ -176,4 +189,5 @@ if __name__ == "__main__":
         private="private" in sys.argv,
         secure="secure" in sys.argv,
         top_k="top_k" in sys.argv,
+        summed="summed" in sys.argv,
     )

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from aggregator.guard import bear, judge, keep_files, last_good, refused_norm, source, standing
 from aggregator.records import RoundRecord, ScoresRecord, VerdictRecord
 from aggregator.steps import JudgeRound, Progress, ScoreModel, TrainRound, next_step, step_key
+from aggregator.tracking.names import of_round
 from evaluation.measure import AnyScores
 from protocol.errors import PoisonedError
 from protocol.plan.aggregation import Guard
@@ -159,3 +160,15 @@ class TestSteps:
         plan = tiny_plan(**{"federation.guard": {"max_norm_ratio": 3.0}})
         done = frozenset({step_key(ScoreModel(1, "federated", "validation"))})
         assert next_step(plan, Progress(1, done), validate=True) == TrainRound(2)
+
+
+def test_a_round_that_two_verdicts_reject_keeps_the_first_reason() -> None:
+    verdicts = [VerdictRecord(1, 0.9), VerdictRecord(2, 0.7, "first", 1), VerdictRecord(3, 0.6, "second", 1)]
+    after = standing([record(number) for number in (1, 2, 3)], verdicts)
+    assert [one.rejected for one in after] == [None, "first", "second"]
+
+
+def test_mlflow_has_a_point_for_each_rejected_round_and_none_for_the_others() -> None:
+    parent, _ = of_round(record(2, rejected="too long"))
+    assert parent["guard/rejected"] == 1.0
+    assert "guard/rejected" not in of_round(record(2))[0]

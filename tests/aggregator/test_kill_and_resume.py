@@ -40,7 +40,19 @@ def test_a_job_killed_at_any_instant_resumes_and_ends_bit_identical(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("words", [("private",), ("private", "secure")], ids=" and ".join)
+def test_a_job_of_sums_killed_at_any_instant_ends_with_the_same_sums(tmp_path: Path) -> None:
+    """Updates are summed as integers, so model and sums are the same to the bit; a sum that was begun is not lost."""
+    result = kill_and_resume(tmp_path, "summed", points=16)
+    undisturbed = result["undisturbed"]
+    assert sum(end["killed"] for end in result["ends"]) >= 15
+    assert all(total is not None for _, _, _, total, *_ in undisturbed["scores"])
+    for end in result["ends"]:
+        for part in ("model", "scores"):
+            assert end["end"][part] == undisturbed[part], f"killed at call {end['at']}: another {part}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [("private",), ("private", "secure"), ("private", "summed")], ids=" and ".join)
 def test_a_private_job_killed_at_any_instant_ends_and_every_release_was_charged_exactly_once(
     words: tuple[str, ...], tmp_path: Path
 ) -> None:
@@ -55,5 +67,6 @@ def test_a_private_job_killed_at_any_instant_ends_and_every_release_was_charged_
         assert found["covered"], f"killed at call {end['at']}: something left that no ledger was charged for"
         assert found["charged"] == undisturbed["charged"], f"killed at call {end['at']}"
         assert found["receipts"] == undisturbed["receipts"]
+        assert found["sums"] == undisturbed["sums"], f"killed at call {end['at']}: another sum"
         repeated += found["attempts"] != undisturbed["attempts"]
     assert repeated >= 2

@@ -54,6 +54,10 @@ FORGERIES: dict[str, Callable[[Federation, Advertisement], Advertisement]] = {
     "of an older attempt": lambda f, a: one_advertisement(where=Where("job", 1, 7)),
     "of another job": lambda f, a: one_advertisement(job="another"),
     "of another manifest": lambda f, a: one_advertisement(parameters={"sigma": 0.1}),
+    "of another purpose": lambda f, a: one_advertisement(where=Where("job", 1, 0, "scores/federated/test")),
+    "for another purpose, relabelled": lambda f, a: replace(
+        one_advertisement(where=Where("job", 1, 0, "scores/federated/test")), where=a.where
+    ),
     "older, relabelled": lambda f, a: replace(one_advertisement(where=Where("job", 0, 0)), where=a.where),
     "other manifest, relabelled": lambda f, a: replace(one_advertisement(parameters={}), manifest=a.manifest),
     "key of another silo": lambda f, a: signed_by(identity(OTHER), replace(a, mask_key=f.advertisements[0].mask_key)),
@@ -140,6 +144,7 @@ BOXES: dict[str, Callable[[Federation, EncryptedShares], EncryptedShares]] = {
     "of a stranger": lambda f, b: replace(b, sender="silo-99"),
     "of an older round": lambda f, b: elsewhere(Where("job", 0, 0)),
     "of an older attempt": lambda f, b: replace(elsewhere(Where("job", 1, 9)), where=b.where),
+    "of another purpose": lambda f, b: replace(elsewhere(Where("job", 1, 0, "scores/alone/test")), where=b.where),
     "of another manifest": lambda f, b: replace(elsewhere(b.where, parameters={}), manifest=b.manifest),
     "of another job": lambda f, b: elsewhere(Where("other", 1, 0), job="other"),
 }

@@ -52,6 +52,7 @@ def test_one_seed_gives_unrelated_masks_in_another_place() -> None:
         Context(Where("job", 1, 1), "sha256:manifest"),
         Context(Where("other", 1, 0), "sha256:manifest"),
         Context(Where("job", 1, 0), "sha256:other"),
+        Context(Where("job", 1, 0, "scores/federated/test"), "sha256:manifest"),
     ]
     masks = [mask_of(SEED, context=context) for context in contexts]
     assert all(unrelated(masks[0], other) for other in masks[1:])
