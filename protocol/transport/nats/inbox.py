@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -67,8 +68,9 @@ class NatsInbox:
                 session.stop()
             while (task := bridge.call(session.next())) is not None:
                 parcel = self._answer(handler, task)
+                task = replace(task, data=b"")  # hundreds of megabytes, and nobody needs them while the reply leaves
                 bridge.call(session.answer(task, parcel))
-                del task, parcel  # hundreds of megabytes each
+                del task, parcel
         finally:
             self._running = None
             if session is not None:
