@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 from threading import Event as Flag
 
 import msgspec
@@ -44,6 +45,8 @@ class ServiceSettings:
     """`tries`: how often a job that loses its quorum is tried, each time once enough silos are there, awaited for `grace_s`."""
 
     tracking_uri: str = ""
+    tracking_folder: Path | None = None
+    """Where MLflow's store lies if there is no URI; the office without it."""
     tries: int = 3
     grace_s: float = 600.0
     sizes: Sizes | None = None
@@ -54,7 +57,7 @@ class Aggregator:
 
     def __init__(self, office: Office, settings: ServiceSettings) -> None:
         self._settings, self._queue, self._stop = settings, Queue(office.folder), Flag()
-        self._folder = office.folder
+        self._tracking = settings.tracking_folder or office.folder
         name, self._roster = ready(office.aggregator)
         silos = {party.name: bytes.fromhex(party.identity) for party in self._roster.active}
         self._transport = NatsTransport(
@@ -121,8 +124,8 @@ class Aggregator:
     def _run(self, ticket: Ticket) -> None:
         """The job from where its journal stands to its results."""
         plan, live = ticket.plan(), LiveStatus(ticket.live, self._transport.silos, self._presence)
-        uri = self._settings.tracking_uri or f"sqlite:///{(self._folder / 'mlflow.db').absolute()}"
-        artifacts = None if self._settings.tracking_uri else self._folder / "mlartifacts"
+        uri = self._settings.tracking_uri or f"sqlite:///{(self._tracking / 'mlflow.db').absolute()}"
+        artifacts = None if self._settings.tracking_uri else self._tracking / "mlartifacts"
         tracker = MlflowTracker(uri, artifacts, software())
 
         def observe(event: Event) -> None:

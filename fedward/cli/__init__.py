@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from fedward import __version__
-from fedward.cli import aggregator, audit, consortium, demo, plan, run, silo, weights
+from fedward.cli import aggregator, audit, cluster, consortium, demo, plan, run, silo, weights
 
 _EPILOG = (
     "Exit codes: 0 done, 1 unexpected, 2 input, 3 store, 4 silo, 5 federation, 6 message, 7 evaluation, 8 privacy, "
@@ -42,6 +42,7 @@ def _root(
 app.command("demo", rich_help_panel="Everyone")(demo.demo)
 app.command("run", rich_help_panel="Researchers")(run.run)
 app.add_typer(plan.app, name="plan", rich_help_panel="Researchers")
+app.add_typer(cluster.app, name="cluster", rich_help_panel="Everyone")
 app.add_typer(weights.app, name="weights", rich_help_panel="Everyone")
 app.add_typer(silo.app, name="silo", rich_help_panel="Hospitals")
 app.add_typer(consortium.app, name="consortium", rich_help_panel="Coordinators")

@@ -33,6 +33,9 @@ def serve(
             "--tracking-uri", envvar="MLFLOW_TRACKING_URI", help="MLflow to log to.", show_default="sqlite in --folder"
         ),
     ] = "",
+    tracking_folder: Annotated[
+        Path | None, typer.Option("--tracking-folder", help="Folder of MLflow's sqlite store.", show_default="--folder")
+    ] = None,
     tries: Annotated[int, typer.Option(min=1, help="How often a job that loses its quorum is tried.")] = 3,
     grace: Annotated[float, typer.Option(min=0.0, help="Seconds to wait for enough hospitals before the next try.")] = 600.0,
     log: Annotated[str, typer.Option(help="json: one object a line; text: for people.")] = "text",
@@ -46,7 +49,7 @@ def serve(
     from protocol.service_log import start_log
 
     start_log(log)
-    service = Aggregator(Office(folder), ServiceSettings(tracking_uri, tries, grace))
+    service = Aggregator(Office(folder), ServiceSettings(tracking_uri, tracking_folder, tries, grace))
 
     def stop(*_: object) -> None:
         service.stop()

@@ -27,7 +27,7 @@ def run_demo(out: Path, *, threads: int = 0) -> Result:
     plan_file.write_text((files("fedward.demo") / "plan.yaml").read_text(encoding="utf-8"), encoding="utf-8")
     plan = load_plan(plan_file)
     Console(stderr=True, emoji=False).print(_promise(plan), soft_wrap=True, markup=False, highlight=False)
-    stores = _make_cohorts(out)
+    stores = make_cohorts(out)
     with JobProgress() as progress:
         result = run_federation(plan, stores, Settings(out, threads=threads, homes=out / "homes"), progress)
     print_result(result)
@@ -45,7 +45,7 @@ def _promise(plan: Plan) -> str:
     )
 
 
-def _make_cohorts(out: Path) -> dict[str, Path]:
+def make_cohorts(out: Path) -> dict[str, Path]:
     """Write the hospitals' DICOM exports and import each the way its hospital would."""
     from silo_node.intake import import_folder
 
