@@ -12,7 +12,7 @@ from typing import Any
 
 from privacy.clipping import SCALE_BITS
 from privacy.secure_aggregation.fixed_point import check_width
-from privacy.secure_aggregation.manifest import MAX_SILOS, MIN_SILOS, Rules, default_colluders, least_threshold
+from privacy.secure_aggregation.manifest import MAX_SILOS, MIN_SILOS, default_colluders, least_threshold
 from protocol.errors import PlanError
 from protocol.plan import Plan
 from protocol.plan.privacy import DistributedPrivacy
@@ -79,20 +79,6 @@ def _check_distributed(privacy: DistributedPrivacy, n_silos: int) -> None:
             f"privacy.width_bits: {n_silos} hospitals x {privacy.batch_patients} patients x 4 x 2^{SCALE_BITS} do not fit into "
             f"{privacy.width_bits} bits; take 64."
         )
-
-
-def rules_of(plan: Plan, job: str, size: int, n_silos: int) -> Rules:
-    """What a silo holds a manifest against."""
-    wanted = sizing(plan, n_silos)
-    return Rules(
-        job=job,
-        plan_digest=plan.digest,
-        size=size,
-        width_bits=wanted.width_bits,
-        min_survivors=wanted.min_survivors,
-        colluders=wanted.colluders,
-        parameters=wanted.parameters(),
-    )
 
 
 def _scale_bits(n_silos: int, bound: float, width_bits: int) -> int:
