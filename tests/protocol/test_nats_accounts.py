@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from aggregator.consortium.coordinator import renew
 from aggregator.consortium.office import Office
 from protocol.consortium.folder import PartyFolder
+from protocol.consortium.joining import join
 from protocol.errors import TransportError
 from protocol.transport.nats import Endpoint, NatsInbox, NatsTransport, Sizes
 from protocol.transport.nats.subjects import SILO_API
-from tests.aggregator.consortium.brokers import Broker, free_port, hospital, make_office, settings
+from tests.aggregator.consortium.brokers import Broker, free_port, hospital, install_kit, make_office, settings
 from tests.protocol.relay import Relay
 
 MIB = 1 << 20
@@ -98,6 +100,19 @@ def test_over_a_web_socket_directly_and_through_a_proxy(house: House) -> None:
             with house.serving("a", endpoint):
                 assert dict(transport.exchange({"a": bytes(5 * MIB)}, 30.0)) == {"a": b"a:" + bytes(5 * MIB)}
         assert proxy.tunnels == [f"127.0.0.1:{house.websocket}"]
+
+
+def test_a_renewed_certificate_is_used_without_a_restart_of_the_silo(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    broker = Broker(house.office)
+    with broker, closing(house.transport()) as transport, house.serving("a"):
+        assert dict(transport.exchange({"a": b"1"}, 30.0)) == {"a": b"a:1"}
+        renew(house.office, join(house.silos["a"], "a", renew=True), cut=True)
+        install_kit(house.office, house.silos["a"], "a")
+        broker.process.terminate()
+        broker.process.wait(30)
+        with Broker(house.office):  # it no longer knows the old certificate
+            assert dict(transport.exchange({"a": b"2"}, 30.0)) == {"a": b"a:2"}
 
 
 def test_without_tls_only_this_machines_broker_may_be_used(house: House) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 from urllib.parse import ParseResult, urlparse
@@ -91,12 +92,14 @@ class Web(WebSocketTransport):
 class BrokerClient(Client):
     """A client that makes its connections with `Tcp`, or with `Web` where the address begins with wss."""
 
-    def __init__(self, proxy: str | None) -> None:
+    def __init__(self, proxy: str | None, tls: Callable[[], ssl.SSLContext | None]) -> None:
         super().__init__()
-        self._proxy = proxy
+        self._proxy, self._tls = proxy, tls
 
     async def _connect_to_server(self, s: Server) -> None:
         s.last_attempt = asyncio.get_running_loop().time()
+        if (context := self._tls()) is not None:
+            self.options["tls"] = context  # read again: a new certificate is used from the next connection on
         if s.uri.scheme == "wss":
             if isinstance(self._transport, Web):
                 await self._transport.wait_closed()

@@ -37,7 +37,7 @@ class Link:
 
     def __init__(self, endpoint: Endpoint, opened: Opened, changed: Callable[[bool], None]) -> None:
         self._endpoint, self._opened, self._changed = endpoint, opened, changed
-        self._tls = endpoint.tls()
+        self._tls = endpoint.tls()  # what is wrong with the files is said now
         self._native = not endpoint.url.startswith("wss://")
         self._client: Client | None = None
         self._up, self._cut, self._closed = asyncio.Event(), asyncio.Event(), asyncio.Event()
@@ -47,7 +47,7 @@ class Link:
     async def keep(self) -> None:
         """Connect and stay connected until cancelled."""
         while self._fatal is None:
-            client = BrokerClient(self._endpoint.proxy)
+            client = BrokerClient(self._endpoint.proxy, self._endpoint.tls)
             self._closed.clear()
             try:
                 await self._connect(client)
