@@ -178,7 +178,7 @@ def show(folder: FolderOption = _FOLDER, json_: JsonOption = False) -> None:
 def _office(folder: Path) -> Office:
     from aggregator.consortium.office import Office
 
-    return Office(folder.absolute())
+    return Office(folder)
 
 
 def _request(path: Path) -> JoinRequest:
