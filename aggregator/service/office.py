@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event as Flag
@@ -16,7 +16,7 @@ from aggregator.consortium.office import Office
 from aggregator.events import Event
 from aggregator.job import Job
 from aggregator.results import write_results
-from aggregator.service.live import LiveStatus
+from aggregator.service.live import LiveStatus, Presence
 from aggregator.service.queue import Queue, Standing, State, Ticket
 from aggregator.software import software
 from aggregator.tracking import MlflowTracker
@@ -25,7 +25,8 @@ from protocol.consortium.folder import ready
 from protocol.consortium.records import Roster
 from protocol.errors import FedwardError, QuorumError
 from protocol.secure_aggregation import Member
-from protocol.transport.nats import NatsTransport, Sizes
+from protocol.transport.base import Transport
+from protocol.transport.nats import NatsTransport
 from protocol.transport.nats.kit import endpoint_of
 
 _log = logging.getLogger(__name__)
@@ -49,25 +50,23 @@ class ServiceSettings:
     """Where MLflow's store lies if there is no URI; the office without it."""
     tries: int = 3
     grace_s: float = 600.0
-    sizes: Sizes | None = None
 
 
 class Aggregator:
-    """The coordinator's service in `office`. Raises FedwardError, saying what to mend, if it cannot reach the broker."""
+    """The coordinator's service: the jobs in `folder` over `transport`, whose silos are `members`."""
 
-    def __init__(self, office: Office, settings: ServiceSettings) -> None:
-        self._settings, self._queue, self._stop = settings, Queue(office.folder), Flag()
-        self._tracking = settings.tracking_folder or office.folder
-        name, self._roster = ready(office.aggregator)
-        silos = {party.name: bytes.fromhex(party.identity) for party in self._roster.active}
-        self._transport = NatsTransport(
-            endpoint_of(office.aggregator, name),
-            office.aggregator.open_identity(),
-            silos,
-            consortium=self._roster.consortium,
-            sizes=settings.sizes,
-        )
-        self._members = members_of(self._roster)
+    def __init__(
+        self,
+        folder: Path,
+        transport: Transport,
+        members: Sequence[Member],
+        presence: Presence,
+        settings: ServiceSettings | None = None,
+    ) -> None:
+        self._settings = settings or ServiceSettings()
+        self._queue, self._stop = Queue(folder), Flag()
+        self._tracking = self._settings.tracking_folder or folder
+        self._transport, self._members, self._presence = transport, tuple(members), presence
 
     def stop(self) -> None:
         """Leave the job in hand at the next answer of a silo, and end. From any thread, or a signal's handler."""
@@ -75,15 +74,14 @@ class Aggregator:
 
     def run(self, *, until_idle: bool = False) -> None:
         """Work until `stop`; with `until_idle` until no job waits."""
-        with closing(self._transport):
-            while not self._stop.is_set():
-                ticket = self._queue.next()
-                if ticket is not None:
-                    self._work(ticket)
-                elif until_idle:
-                    return
-                else:
-                    self._stop.wait(_LOOK_S)
+        while not self._stop.is_set():
+            ticket = self._queue.next()
+            if ticket is not None:
+                self._work(ticket)
+            elif until_idle:
+                return
+            else:
+                self._stop.wait(_LOOK_S)
 
     # ---------------------------------------------------------------------------------------------------------------- jobs
 
@@ -95,6 +93,7 @@ class Aggregator:
         _say("job started", ticket)
         try:
             while True:
+                self._look(ticket)
                 try:
                     self._run(ticket)
                     break
@@ -160,8 +159,24 @@ class Aggregator:
             self._stop.wait(_LOOK_S)
         return False
 
-    def _presence(self) -> Mapping[str, tuple[str, float | None]]:
-        return {silo: (one.state, one.seconds) for silo, one in self._transport.liveness().items()}
+
+@contextmanager
+def connected(office: Office, settings: ServiceSettings) -> Iterator[Aggregator]:
+    """The service of a consortium at its broker. Raises FederationError, saying what to mend, if it cannot be reached."""
+    name, roster = ready(office.aggregator)
+    members = members_of(roster)
+    transport = NatsTransport(
+        endpoint_of(office.aggregator, name),
+        office.aggregator.open_identity(),
+        {member.name: member.public_key for member in members},
+        consortium=roster.consortium,
+    )
+
+    def presence() -> Mapping[str, tuple[str, float | None]]:
+        return {silo: (one.state, one.seconds) for silo, one in transport.liveness().items()}
+
+    with closing(transport):
+        yield Aggregator(office.folder, transport, members, presence, settings)
 
 
 def members_of(roster: Roster) -> tuple[Member, ...]:

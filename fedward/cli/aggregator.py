@@ -45,20 +45,20 @@ def serve(
     import signal
 
     from aggregator.consortium.office import Office
-    from aggregator.service.office import Aggregator, ServiceSettings
+    from aggregator.service.office import ServiceSettings, connected
     from protocol.service_log import start_log
 
     start_log(log)
-    service = Aggregator(Office(folder), ServiceSettings(tracking_uri, tracking_folder, tries, grace))
+    with connected(Office(folder), ServiceSettings(tracking_uri, tracking_folder, tries, grace)) as service:
 
-    def stop(*_: object) -> None:
-        service.stop()
-        for again in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(again, signal.SIG_DFL)
+        def stop(*_: object) -> None:
+            service.stop()
+            for again in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(again, signal.SIG_DFL)
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
-    service.run(until_idle=until_idle)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, stop)
+        service.run(until_idle=until_idle)
 
 
 @app.command()
