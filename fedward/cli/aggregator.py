@@ -49,6 +49,9 @@ def serve(
     from protocol.service_log import start_log
 
     start_log(log)
+    import mlflow  # noqa: F401 - these two take seconds; the first job must not wait for them
+    import monai.networks.nets  # noqa: F401
+
     with connected(Office(folder), ServiceSettings(tracking_uri, tracking_folder, tries, grace)) as service:
 
         def stop(*_: object) -> None:

@@ -47,8 +47,8 @@ def start(hospitals: Mapping[str, Hospital], settings: ClusterSettings, processe
     folder = str(layout.office.folder)
     mlflow = ["--tracking-folder", str(settings.out)]
     processes.start("aggregator", [*fedward, "aggregator", "serve", "--folder", folder, *mlflow, "--log", "json"])
-    for name, config in layout.configs.items():
-        processes.start(name, [*fedward, "silo", "serve", str(config)])
+    silos = [f"{name}={config.absolute()}={processes.log(name).absolute()}" for name, config in layout.configs.items()]
+    processes.start("silos", [sys.executable, "-m", "fedward.cluster.silos", *silos])
     end = time.monotonic() + _START_S
     waiting = dict(layout.health)
     while waiting:
