@@ -12,12 +12,15 @@ import threading
 import time
 from pathlib import Path
 
+from protocol.transport.base import Handler
 from protocol.transport.nats import Endpoint, NatsInbox, NatsTransport, Sizes
 from tests.protocol.nats_server import new_identity
 
 
 def silos(url: str, folder: Path, names: list[str], slow: bool = False) -> None:
-    def serve(name: str) -> None:
+    aggregator = new_identity(folder, "aggregator").public_key
+
+    def make(name: str) -> tuple[NatsInbox, Handler]:
         def handler(request: bytes) -> bytes:
             mark = folder / f"{name}.taken"
             if slow and not mark.exists():
@@ -25,19 +28,12 @@ def silos(url: str, folder: Path, names: list[str], slow: bool = False) -> None:
                 time.sleep(600)
             return name.encode() + b":" + request
 
-        aggregator = new_identity(folder, "aggregator").public_key
-        inbox = NatsInbox(
-            Endpoint(url, name),
-            new_identity(folder, name),
-            name,
-            aggregator,
-            consortium="test",
-            memory=folder / f"{name}.inbox.json",
-        )
-        inbox.serve(handler)
+        memory = folder / f"{name}.inbox.json"
+        identity = new_identity(folder, name)
+        return NatsInbox(Endpoint(url, name), identity, name, aggregator, consortium="test", memory=memory), handler
 
-    for name in names:
-        threading.Thread(target=serve, args=(name,)).start()
+    for inbox, handler in [make(name) for name in names]:
+        threading.Thread(target=inbox.serve, args=(handler,)).start()
 
 
 def aggregator(url: str, folder: Path, names: list[str], mib: int) -> None:

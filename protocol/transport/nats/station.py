@@ -49,7 +49,9 @@ class Station:
                 for stream in (BROADCAST, *map(down_stream, self._keys), *map(up_stream, self._keys)):
                     await clear(self.link, stream)
         except RETRY as error:
-            raise TransportError(f"no broker answers at {self._url}; is it running, and may this user in?") from error
+            raise TransportError(
+                f"no broker answers at {self._url}: is it running, with JetStream on, and may this user in?"
+            ) from error
 
     async def listen(self) -> None:
         """Hear everything that has arrived, so that no silo seems silent because this side was busy."""
