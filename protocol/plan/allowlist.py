@@ -1,4 +1,4 @@
-"""Which MONAI names a plan may use.
+"""Which MONAI names a plan may use, and the one transform that is fedward's own.
 
 A plan is data, never code: a name outside these lists is refused before anything is imported. Networks map an image to one
 logit per class; transforms work on one channel-first array and touch neither disk nor network.
@@ -13,6 +13,7 @@ NETWORKS: frozenset[str] = frozenset(
         "DenseNet121",
         "DenseNet169",
         "EfficientNetBN",
+        "FullyConnectedNet",
         "ResNet",
         "SEResNet50",
         "ViT",
@@ -26,7 +27,9 @@ NETWORKS: frozenset[str] = frozenset(
 # Arguments that would make a network fetch weights from a hub, or write where we do not want it to.
 FORBIDDEN_ARGS: frozenset[str] = frozenset({"pretrained", "progress", "pretrained_model_name_or_path", "adv_prop"})
 
-PREPROCESSING: frozenset[str] = frozenset(
+OWN_PREPROCESSING: frozenset[str] = frozenset({"ColourTexture"})  # silo_node/training/colour_texture.py
+
+PREPROCESSING: frozenset[str] = OWN_PREPROCESSING | frozenset(
     {
         "AdjustContrast",
         "BorderPad",

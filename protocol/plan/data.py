@@ -78,7 +78,10 @@ class Data(Part):
     channels: Literal[1, 3] = Field(description="1: grey (colour is converted by Rec. 601 luma); 3: RGB (grey is repeated)")
     split: Split = Field(default_factory=Split, description="patient-safe split")
     preprocessing: tuple[Preprocessing, ...] = Field(
-        description="MONAI transforms applied once to every image; images arrive as fractions 0 to 1 of the display range"
+        description="MONAI transforms applied once to every image; images arrive as fractions 0 to 1 of the display range. "
+        "ColourTexture is fedward's own: three channels become 9 * (bins + scales) numbers of colour histograms and wavelet "
+        "amplitudes (args: bins 8, scales 4, orientations 4), for a FullyConnectedNet. They are fixed beforehand, so they cost "
+        "no privacy"
     )
     augmentation: tuple[Augmentation, ...] = Field(
         default=(), description="random MONAI transforms applied to training images, anew each time"

@@ -1,4 +1,4 @@
-"""The plan's MONAI transforms, built from their names; colour conversion to the plan's channels."""
+"""The plan's transforms, MONAI's and fedward's own, built from their names; colour conversion to the plan's channels."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ from protocol.errors import NetworkError
 from protocol.plan import Plan
 from protocol.plan.part import Named
 from protocol.seeds import derive_seed
+from silo_node.training.colour_texture import ColourTexture
 
 Image = npt.NDArray[np.float32]
+_OWN: dict[str, type[Transform]] = {"ColourTexture": ColourTexture}
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
 
 
@@ -32,7 +34,7 @@ def to_channels(image: Image, channels: int) -> Image:
 
 
 class Pipeline:
-    """MONAI transforms in order; the random ones draw from a stream that `seed` restarts."""
+    """Transforms in order; the random ones draw from a stream that `seed` restarts."""
 
     def __init__(self, parts: Sequence[Named], key: str) -> None:
         self._transforms: list[object] = [_build(part, f"{key}[{index}]") for index, part in enumerate(parts)]
@@ -87,12 +89,12 @@ def fixed_shape(plan: Plan) -> tuple[int, ...]:
 
 
 def _build(part: Named, key: str) -> Callable[[torch.Tensor], torch.Tensor]:
-    kind: type[Transform] = getattr(transforms, part.name)
+    kind = _OWN.get(part.name) or getattr(transforms, part.name)
     accepted = set(inspect.signature(kind).parameters)
     if unknown := sorted(set(part.args) - accepted):
         raise NetworkError(f"{key}: {part.name} takes no {', '.join(unknown)}; it takes {', '.join(sorted(accepted))}.")
     try:
         built: Any = kind(**part.args)
     except Exception as error:
-        raise NetworkError(f"{key}: MONAI's {part.name} refused its arguments: {error}") from error
+        raise NetworkError(f"{key}: {part.name} refused its arguments: {error}") from error
     return built  # type: ignore[no-any-return]
