@@ -8,8 +8,8 @@
 
 The last line is how settings are chosen: a quarter of the training patients is held out, and the test fold is not looked at.
 
-Local is examples/dermoscopy/plan-private.yaml: every hospital adds all of the noise. Distributed is plan-distributed.yaml
-beside it: each adds a share, and secure aggregation opens only the sum. Everything is the plan as it stands, delta 1e-6; only
+Distributed is examples/dermoscopy/plan-private.yaml: each hospital adds a share of the noise, and secure aggregation opens only
+the sum. Local is plan-local.yaml beside it: every hospital adds all of it. Everything is the plan as it stands, delta 1e-6; only
 epsilon changes, and fedward finds the noise that goes with it. Fewer steps need less noise each, so below epsilon 8 the
 plan's rounds are multiplied by (epsilon / 8)^(2/3): of local's 40, 21 at epsilon 3 and 10 at epsilon 1. About so many did
 best there on patients held out of the training fold; distributed takes the rule over.
@@ -43,7 +43,7 @@ from rich.console import Console
 from rich.table import Table
 
 EXAMPLES = ROOT / "examples" / "dermoscopy"
-PLANS = {"local": EXAMPLES / "plan-private.yaml", "distributed": EXAMPLES / "plan-distributed.yaml"}  # by mechanism
+PLANS = {"local": EXAMPLES / "plan-local.yaml", "distributed": EXAMPLES / "plan-private.yaml"}  # by mechanism
 EPSILONS = (math.inf, 8.0, 3.0, 1.0)
 NO_NOISE = 0.05
 FULL_LENGTH = 8.0  # epsilon from which the plan runs all of its rounds; make_plan says how many below
