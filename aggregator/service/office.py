@@ -16,6 +16,7 @@ from aggregator.consortium.office import Office
 from aggregator.events import Event
 from aggregator.job import Job
 from aggregator.results import write_results
+from aggregator.service.health import health_page
 from aggregator.service.live import LiveStatus, Presence
 from aggregator.service.queue import Queue, Standing, State, Ticket
 from aggregator.software import software
@@ -50,6 +51,8 @@ class ServiceSettings:
     """Where MLflow's store lies if there is no URI; the office without it."""
     tries: int = 3
     grace_s: float = 600.0
+    health_port: int = 0
+    """/healthz, /readyz and /metrics on loopback; 0 turns them off."""
 
 
 class Aggregator:
@@ -175,7 +178,8 @@ def connected(office: Office, settings: ServiceSettings) -> Iterator[Aggregator]
     def presence() -> Mapping[str, tuple[str, float | None]]:
         return {silo: (one.state, one.seconds) for silo, one in transport.liveness().items()}
 
-    with closing(transport):
+    page = health_page(settings.health_port, office.folder, lambda: transport.connected, presence)
+    with closing(transport), page:
         yield Aggregator(office.folder, transport, members, presence, settings)
 
 

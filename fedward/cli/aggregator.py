@@ -38,6 +38,9 @@ def serve(
     ] = None,
     tries: Annotated[int, typer.Option(min=1, help="How often a job that loses its quorum is tried.")] = 3,
     grace: Annotated[float, typer.Option(min=0.0, help="Seconds to wait for enough hospitals before the next try.")] = 600.0,
+    health_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1 of /healthz, /readyz and /metrics; 0: none.")
+    ] = 0,
     log: Annotated[str, typer.Option(help="json: one object a line; text: for people.")] = "text",
     until_idle: Annotated[bool, typer.Option("--until-idle", help="End when no job waits.")] = False,
 ) -> None:
@@ -49,10 +52,11 @@ def serve(
     from protocol.service_log import start_log
 
     start_log(log)
+    settings = ServiceSettings(tracking_uri, tracking_folder, tries, grace, health_port)
     import mlflow  # noqa: F401 - these two take seconds; the first job must not wait for them
     import monai.networks.nets  # noqa: F401
 
-    with connected(Office(folder), ServiceSettings(tracking_uri, tracking_folder, tries, grace)) as service:
+    with connected(Office(folder), settings) as service:
 
         def stop(*_: object) -> None:
             service.stop()

@@ -15,6 +15,7 @@ from protocol.consortium.folder import PartyFolder, ready
 from protocol.consortium.records import Roster
 from protocol.errors import FedwardError
 from protocol.secure_aggregation import Member
+from protocol.service_health import HealthPage
 from protocol.transport.nats import NatsInbox
 from protocol.transport.nats.kit import endpoint_of
 from silo_node.cohort import CohortStore
@@ -22,7 +23,6 @@ from silo_node.cohort.format import MANIFEST
 from silo_node.node import SiloNode
 from silo_node.policy import Policy, load_policy
 from silo_node.service.config import Places, SiloConfig
-from silo_node.service.health import HealthPage
 from silo_node.service.metrics import SiloMetrics
 from silo_node.service.watched import Watched
 

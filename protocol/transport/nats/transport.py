@@ -69,6 +69,11 @@ class NatsTransport:
         """The silos of the roster, in the order given."""
         return tuple(self._keys)
 
+    @property
+    def connected(self) -> bool:
+        """Whether the broker is reached now."""
+        return self._station.link.up
+
     def liveness(self) -> dict[str, Liveness]:
         """How each silo stands, from its signed heartbeats."""
         with self._news:

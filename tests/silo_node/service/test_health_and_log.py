@@ -14,9 +14,9 @@ import pytest
 
 from protocol.errors import InputError
 from protocol.messages import Address, Describe, Done, Refusal, decode_release, encode
+from protocol.service_health import HealthPage
 from protocol.service_log import JsonLines, TextLines
 from silo_node.service.config import load_config, places
-from silo_node.service.health import HealthPage
 from silo_node.service.metrics import SiloMetrics
 from silo_node.service.watched import Watched
 

@@ -1,4 +1,4 @@
-"""/healthz, /readyz and /metrics on this machine's loopback, for whoever watches the node. They change nothing."""
+"""/healthz, /readyz and /metrics on this machine's loopback, for whoever watches a service. They change nothing."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class HealthPage:
         try:
             self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
         except OSError as error:
-            raise InputError(f"health.port {port} cannot be used ({error.strerror}); choose another, or 0 for none.") from error
+            raise InputError(f"health port {port} cannot be used ({error.strerror}); choose another, or 0 for none.") from error
         self._server.daemon_threads = True
         Thread(target=self._server.serve_forever, name="health", daemon=True).start()
 
