@@ -303,6 +303,15 @@ def test_scores_that_were_opened_are_in_no_second_sum_not_even_after_a_restart(p
     aggregator.opened(2, VALIDATION)  # another scoring is not this one
 
 
+def test_counts_are_not_masked_once_another_process_of_the_silo_helped_to_open_them(aggregator: Aggregator) -> None:
+    address = aggregator.address(3, TEST, attempt=1)
+    boxes = aggregator.boxes(address, aggregator.keys(address, aggregator.manifest(TEST)))
+    state = aggregator.folder / "state-s0" / "jobs" / "job-1"
+    (state / "secure-scores-federated-test.opened").write_text("3/0\n", encoding="ascii")
+    refused(aggregator.masked(address, boxes, ("s0",))["s0"], "AggregationError", "not put into a second sum")
+    assert isinstance(aggregator.masked(address, boxes, ("s1",))["s1"], MaskedScores)
+
+
 def test_a_second_survivor_set_is_not_vouched_for(aggregator: Aggregator) -> None:
     scoring = aggregator.until_masked(3, TEST)
     assert isinstance(aggregator.ask("s0", AskVouch(scoring, NAMES)), Vouched)
