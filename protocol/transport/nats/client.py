@@ -40,6 +40,24 @@ class Tcp(TcpTransport):
                 writer.close()
                 raise
 
+    async def connect_tls(
+        self,
+        uri: str | ParseResult,
+        ssl_context: ssl.SSLContext,
+        buffer_size: int,  # noqa: ARG002
+        connect_timeout: int,
+    ) -> None:
+        """As nats-py does, with room for more than 64 KiB before the other side is told to wait."""
+        if self._io_writer is None:
+            raise ConnectionError("not connected")
+        loop, reader = asyncio.get_running_loop(), asyncio.StreamReader(limit=READ_BYTES)
+        protocol: Any = asyncio.StreamReaderProtocol(reader)
+        protocol._over_ssl = True  # else asyncio warns at every end of a connection
+        host = uri if isinstance(uri, str) else uri.hostname
+        opening = loop.start_tls(self._io_writer.transport, protocol, ssl_context, server_hostname=host)
+        transport: Any = await asyncio.wait_for(opening, connect_timeout)
+        self._io_reader, self._io_writer = reader, asyncio.StreamWriter(transport, protocol, reader, loop)
+
     async def read(self, buffer_size: int) -> bytes:
         """More at a time than nats-py asks for: a chunk is 4 MiB."""
         return bytes(await super().read(max(buffer_size, READ_BYTES)))
