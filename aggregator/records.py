@@ -19,7 +19,7 @@ class RoundRecord(Struct, frozen=True, forbid_unknown_fields=True):
 
     Under a private plan `losses`, `proximals`, `steps` and `silo_seconds` are empty: they would say something of patients.
     `receipts` holds what each silo signed about its ledger; empty without one. `upload_bytes` is how long the vector of each
-    update was as it travelled: compressed, or masked.
+    update was as it travelled: compressed, or masked. `work` is the share of its local steps that each silo had time for.
     """
 
     round: int
@@ -41,6 +41,7 @@ class RoundRecord(Struct, frozen=True, forbid_unknown_fields=True):
     bounded: dict[str, float] = {}
     rejected: str | None = None
     upload_bytes: dict[str, int] = {}
+    work: dict[str, float] = {}
 
 
 class VerdictRecord(Struct, frozen=True, forbid_unknown_fields=True):

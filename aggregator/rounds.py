@@ -97,6 +97,7 @@ def run_round(
         receipts={silo: update.receipt for silo, update in updates.items() if isinstance(update, PrivateUpdate)},
         bounded=scaled,
         upload_bytes=sizes,
+        work={silo: update.work for silo, update in told.items()},
     )
     return RoundResult(new_model, new_state, record)
 

@@ -82,6 +82,7 @@ def _round(record: RoundRecord, validation: Mapping[int, ScoresRecord], spent: M
         validation={} if scored is None else scored.scores,
         epsilon=spent.get(record.round),
         upload_bytes=record.upload_bytes,
+        work=record.work,
         rejected=record.rejected,
         validation_sum=None if scored is None or singly else _summed(scored),
     )

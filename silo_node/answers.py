@@ -66,6 +66,7 @@ def train(job: OpenJob, request: Train, start: float) -> Update:
         loss=outcome.loss,
         proximal=outcome.proximal,
         steps=outcome.steps,
+        work=outcome.steps / outcome.planned if outcome.planned else 1.0,
         seconds=time.monotonic() - start,
     )
 

@@ -101,7 +101,7 @@ def check_values(message: Release, passage: Passage) -> None:
     if isinstance(message, Update | PrivateUpdate):
         _check_delta(message.delta, passage)
     if isinstance(message, Update):
-        _check_finite([message.loss, message.proximal], "update")
+        _check_finite([message.loss, message.proximal, message.work], "update")
     if isinstance(message, Scores):
         numbers = [message.loss, message.accuracy]
         for one in message.classes:

@@ -81,16 +81,17 @@ def _train(job: Job, secure: SecurePart, request: TrainMasked, start: float) -> 
         return MaskedUpdate(request.address, as_wire(masked), UNSIGNED)
     if isinstance(job, PrivateJob):
         # What is masked is private by itself, so the same update may be part of another sum.
-        delta, weight, receipt = from_wire(private_answers.train(job, plain, start).delta), 0, UNSIGNED
+        delta, weight, receipt, work = from_wire(private_answers.train(job, plain, start).delta), 0, UNSIGNED, None
     elif isinstance(job, OpenJob):
         secure.refuse_if_opened(where)
         update = answers.train(job, plain, start)
         counts = {"samples": update.n_train, "positives": update.n_positives}
-        delta, weight, receipt = from_wire(update.delta), counts.get(job.plan.federation.weighting, 0), None
+        weight, receipt, work = counts.get(job.plan.federation.weighting, 0), None, update.work
+        delta = from_wire(update.delta)
     else:
         raise SiloError("this job is neither open nor private.")
     vector = payload(job.plan, sizing(job.plan, len(manifest.roster)), delta, weight, job.site, where.round)
-    return MaskedUpdate(request.address, as_wire(secure.mask(where, request.boxes, vector)), receipt)
+    return MaskedUpdate(request.address, as_wire(secure.mask(where, request.boxes, vector)), receipt, work)
 
 
 def _where(address: Address) -> Where:

@@ -22,13 +22,14 @@ from protocol.secure_aggregation import UPDATE
 
 
 class Complete(Struct, frozen=True, forbid_unknown_fields=True):
-    """Everything known of the attempt: the server's state, whose receipts came, who failed and why, and when it began."""
+    """Everything known of the attempt: the server's state, receipts and work of who came, why others failed, when it began."""
 
     state: bytes
     digest: str
     receipts: dict[str, Receipt]
     failures: dict[str, str]
     started_at: float
+    work: dict[str, float] = {}
 
 
 class Pending:
@@ -40,7 +41,13 @@ class Pending:
         self._path = folder / f"pending-sum{own.replace('/', '-')}.npy"
 
     def keep(
-        self, state: ServerState, total: Unsigned, receipts: dict[str, Receipt], failures: dict[str, str], started_at: float
+        self,
+        state: ServerState,
+        total: Unsigned,
+        receipts: dict[str, Receipt],
+        failures: dict[str, str],
+        started_at: float,
+        work: dict[str, float] | None = None,
     ) -> None:
         """On disk before this returns. Raises JournalError."""
         partial = self._path.with_suffix(".partial")
@@ -53,7 +60,7 @@ class Pending:
         except OSError as error:
             raise JournalError(f"the masked sum could not be written ({error}). Free space, then run with --resume.") from error
         digest = digest_bytes(total.view(np.uint8).data)
-        self._journal.remember(self._key, Complete(state.to_bytes(), digest, receipts, failures, started_at))
+        self._journal.remember(self._key, Complete(state.to_bytes(), digest, receipts, failures, started_at, work or {}))
 
     def of_round(self, number: int) -> tuple[ServerState, Unsigned, Complete] | None:
         """The complete sum of round `number`, if that is where the job stopped. Raises JournalError if it is damaged."""

@@ -58,6 +58,7 @@ class Phases:
     step: str
     failures: dict[str, str] = field(default_factory=dict)
     receipts: dict[str, Receipt] = field(default_factory=dict)
+    work: dict[str, float] = field(default_factory=dict)
 
     def collect(self, manifest: Manifest, silos: tuple[str, ...], work: Work) -> tuple[ServerState, Unsigned]:
         """Keys, shares, masked vectors: the state with its survivors, and the masked sum. Raises AggregationError."""
@@ -80,6 +81,8 @@ class Phases:
                 raise UpdateError(str(error)) from error
             if reply.receipt is not None:
                 self.receipts[silo] = reply.receipt
+            if isinstance(reply, MaskedUpdate) and reply.work is not None:
+                self.work[silo] = reply.work
             self.observe(SiloAnswered(self.step, silo, None))
 
         kind: type[MaskedUpdate | MaskedScores] = work.kind

@@ -50,12 +50,13 @@ def run_secure_round(
             server, total, known = kept
             phases.failures.update(known.failures)
             phases.receipts.update(known.receipts)
+            phases.work.update(known.work)
         else:
             wire, deadline = to_wire(model), plan.federation.round_deadline_s
             manifest = propose(plan, address.job, members, UPDATE, payload_size(plan, model.size), wire)
             work = Work("training", lambda boxes: TrainMasked(address, deadline, wire, boxes), MaskedUpdate)
             server, total = phases.collect(manifest, configured, work)
-            pending.keep(server, total, phases.receipts, phases.failures, started_at)
+            pending.keep(server, total, phases.receipts, phases.failures, started_at, phases.work)
         opened: np.ndarray[Any, np.dtype[Any]] = phases.open(server, total)
     except AggregationError as error:
         pending.drop()
@@ -86,6 +87,7 @@ def run_secure_round(
         update_norm=length(update),
         model_digest=vector_digest(new_model),
         receipts=phases.receipts,
+        work={silo: phases.work[silo] for silo in survivors if silo in phases.work},
         upload_bytes=dict.fromkeys(survivors, payload_size(plan, model.size) * plan.privacy.width_bits // 8),
     )
     return RoundResult(new_model, new_state, record)

@@ -24,6 +24,7 @@ def of_round(record: RoundRecord) -> tuple[Metrics, dict[str, Metrics]]:
         "train/proximal": record.proximals,
         "train/steps": record.steps,
         "train/seconds": record.silo_seconds,
+        "train/work": record.work,
     }
     whole = sum(record.weights.values()) or 1.0
     silos = {

@@ -25,7 +25,8 @@ class RoundSummary:
 
     `train_loss` is the mean loss of each silo's local steps; `validation` scores the global model after this round. `epsilon`
     is what the run has cost a patient up to the end of this round; None where that was not computed, or nothing limits it.
-    `upload_bytes` is how long the vector of each update was that arrived.
+    `upload_bytes` is how long the vector of each update was that arrived, `work` the share of its local steps that each silo
+    had time for.
     `rejected` says why federation.guard did not let the outcome stand. `validation_sum` stands for `validation` where only sums
     leave.
     """
@@ -41,6 +42,7 @@ class RoundSummary:
     validation: Mapping[str, AnyScores] = field(default_factory=dict)
     epsilon: float | None = None
     upload_bytes: Mapping[str, int] = field(default_factory=dict)
+    work: Mapping[str, float] = field(default_factory=dict)
     rejected: str | None = None
     validation_sum: Summed | None = None
 

@@ -13,7 +13,7 @@ from protocol.errors import EvaluationError
 _ALWAYS = (
     "the modalities and makers of scanners that at least ten of its patients share",
     "the digests of its cohort store and of the network's layout",
-    "how long training and tuning took",
+    "how long training and tuning took, and the share of a round's steps that it had time for",
     "where it could not do what was asked, the name of the error and a reason in words: parts of the plan, counts, "
     "losses and sizes of images, and where a library or the disk failed that error's text and paths of the store",
     "with every message, the job, the plan's digest, the round, the attempt and the purpose it answers",

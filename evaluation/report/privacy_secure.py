@@ -8,6 +8,7 @@ SECURE_LEAVES = (
     "shares of its secrets, each sealed for one other hospital, named with sender and receiver",
     "its signed word on whose masked vectors are in a sum, and a digest of those who shared",
     "the shares that open that sum: of the seeds of those in it and of the mask keys of those who dropped out, by name",
+    "without differential privacy also the share of a round's steps that it had time for",
     "with each of these the digest of the manifest, the attempt it belongs to, its name and its signature",
 )
 

@@ -69,6 +69,7 @@ def render_html(report: dict[str, Any]) -> str:
             "private": report["privacy"]["mechanism"] != "none",
             "sums": report["performance"].get("sums"),
             "rejected": _rejected(columns),
+            "slow": _slow(columns),
         }
         return environment.get_template("template.html.j2").render(context) + "\n"
     except (TemplateError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
@@ -105,6 +106,23 @@ def _rejected(columns: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
         if (reason := one.get("rejected")) is not None:
             rounds.setdefault(reason, []).append(str(one["round"]))
     return [{"reason": reason, "rounds": ", ".join(numbers)} for reason, numbers in rounds.items()]
+
+
+def _slow(columns: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Sites that had not the time for all of their steps: in how many of their rounds, and how much of the work they did there.
+
+    Reports of earlier releases do not say.
+    """
+    shares: dict[str, list[float]] = {}
+    for one in columns:
+        for site, work in one.get("work", {}).items():
+            shares.setdefault(site, []).append(work)
+    short = {site: [work for work in found if work < 1.0] for site, found in shares.items()}
+    return [
+        {"site": site, "rounds": len(less), "of": len(shares[site]), "work": sum(less) / len(less)}
+        for site, less in sorted(short.items())
+        if less
+    ]
 
 
 def _unpaired(sites: Sequence[dict[str, Any]]) -> list[str]:

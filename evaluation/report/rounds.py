@@ -31,5 +31,6 @@ def round_entry(one: RoundSummary) -> dict[str, Any]:
         "validation_global": pooled(sites).estimate().to_json() if sites else None,
         "epsilon": None if one.epsilon is None else round(one.epsilon, 6),
         "upload_bytes": {site: one.upload_bytes[site] for site in sorted(one.upload_bytes)},
+        "work": {site: round(one.work[site], 4) for site in sorted(one.work)},
         "rejected": one.rejected,
     }

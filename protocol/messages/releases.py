@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from msgspec import Struct
+from typing import Annotated
+
+from msgspec import Meta, Struct
 
 from protocol.messages.address import Address, Count, Receipt
 from protocol.messages.scores import PrivateScores, Scores
 from protocol.secure_aggregation import Advertisement, EncryptedShares, Unmasking, Vouch
+
+Share = Annotated[float, Meta(ge=0.0, le=1.0)]
 
 
 class Description(Struct, frozen=True, forbid_unknown_fields=True, tag="description"):
@@ -36,7 +40,10 @@ class PrivateDescription(Struct, frozen=True, forbid_unknown_fields=True, tag="p
 
 
 class Update(Struct, frozen=True, forbid_unknown_fields=True, tag="update"):
-    """What one round of local training changed: `delta` = local - global, raw float32, and how much it may weigh."""
+    """What one round of local training changed: `delta` = local - global, raw float32, and how much it may weigh.
+
+    `work` is the share of the round's steps that there was time for (training.max_seconds); 1 for all of them.
+    """
 
     address: Address
     delta: memoryview
@@ -46,6 +53,7 @@ class Update(Struct, frozen=True, forbid_unknown_fields=True, tag="update"):
     proximal: float
     steps: Count
     seconds: float
+    work: Share = 1.0
 
 
 class PrivateUpdate(Struct, frozen=True, forbid_unknown_fields=True, tag="private-update"):
@@ -71,11 +79,15 @@ class Shared(Struct, frozen=True, forbid_unknown_fields=True, tag="secure-shared
 
 
 class MaskedUpdate(Struct, frozen=True, forbid_unknown_fields=True, tag="masked-update"):
-    """An update as integers that look random alone (little-endian, of the manifest's width); a weight is inside it."""
+    """An update as integers that look random alone (little-endian, of the manifest's width); a weight is inside it.
+
+    `work` as in Update; None under a private plan.
+    """
 
     address: Address
     masked: memoryview
     receipt: Receipt | None
+    work: Share | None = None
 
 
 class MaskedScores(Struct, frozen=True, forbid_unknown_fields=True, tag="masked-scores"):

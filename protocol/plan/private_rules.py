@@ -70,6 +70,10 @@ def _private(plan: Plan) -> list[str]:
     training, loss, federation, evaluation = plan.training, plan.training.loss, plan.federation, plan.evaluation
     rules = [
         (training.sampling != "shuffle", "training.sampling: balanced draws by the hospital's labels; leave it out"),
+        (
+            training.max_seconds is not None,
+            "training.max_seconds: how many steps fit into a time depends on the patients in them; leave it out",
+        ),
         (training.clip_grad_norm is not None, "training.clip_grad_norm: use privacy.clip_norm, which bounds every patient"),
         (loss.class_weights == "balanced", "training.loss.class_weights: balanced comes from the data; give public numbers"),
         (loss.prior_adjustment > 0, "training.loss.prior_adjustment: the class frequencies come from the data; set it to 0"),

@@ -101,6 +101,13 @@ class Training(Part):
     )
     local_epochs: int | None = Field(default=None, ge=1, le=1000, description="passes over the local images a round, or ...")
     local_steps: int | None = Field(default=None, ge=1, le=100_000, description="... optimiser steps a round: give exactly one")
+    max_seconds: float | None = Field(
+        default=None,
+        gt=0.0,
+        le=604_800.0,
+        description="a hospital stops its local steps after so many seconds, one step at least, and sends what it has: a slow "
+        "one is in the mean with less work instead of late. mu holds unequal work together. Left out: all steps, or late",
+    )
     batch_size: int = Field(default=32, ge=1, le=65536, description="images a step")
     optimizer: Annotated[Sgd | Adam, Field(discriminator="name")] = Field(
         description="SGD, Adam or AdamW; starts afresh each round"

@@ -26,11 +26,12 @@ from silo_node.training.transforms import Pipeline
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What training did: mean loss over its steps, mu/2 |w - w_global|^2 at the end, number of steps."""
+    """What training did: mean loss over its steps, mu/2 |w - w_global|^2 at the end, number of steps, and of how many."""
 
     loss: float
     proximal: float
     steps: int
+    planned: int
 
 
 class Trainer:
@@ -49,10 +50,12 @@ class Trainer:
         anchor = [parameter.detach().clone() for parameter in self._model.shared_parameters()]
         factor = lr_factor(training.schedule, number, self._plan.federation.rounds)
         optimiser = build_optimiser(training.optimizer, self._model.network.parameters(), factor)
-        steps = n_steps(training, len(self._positions))
-        loss = self._steps(optimiser, steps, ("round", number), deadline, anchor, training.mu * training.optimizer.lr * factor)
+        planned = n_steps(training, len(self._positions))
+        pull = training.mu * training.optimizer.lr * factor
+        enough = math.inf if training.max_seconds is None else time.monotonic() + training.max_seconds
+        loss, steps = self._steps(optimiser, planned, ("round", number), deadline, anchor, pull, enough)
         shared = self._model.shared_parameters()
-        return Outcome(loss, 0.5 * training.mu * squared_distance(shared, anchor), steps)
+        return Outcome(loss, 0.5 * training.mu * squared_distance(shared, anchor), steps, planned)
 
     def alone(self, deadline: float, on_round: Callable[[int], None]) -> None:
         """What this hospital would have had alone: as many steps, the same schedule, no global model, one optimiser."""
@@ -80,15 +83,19 @@ class Trainer:
         deadline: float,
         anchor: Sequence[torch.Tensor] | None = None,
         strength: float = 0.0,
-    ) -> float:
+        enough: float = math.inf,
+    ) -> tuple[float, int]:
+        """The mean loss and the number of steps done: `steps`, or fewer once it is `enough` (time.monotonic())."""
         plan, network, device = self._plan, self._model.network, self._model.device
         seed = derive_seed(plan.seed, self._site, *purpose)
         torch.manual_seed(seed)  # dropout and its like
         self._augment.seed(seed)
         shared = self._model.shared_parameters()
         network.train()
-        total = torch.zeros((), device=device)
+        total, done = torch.zeros((), device=device), 0
         for batch in batches(plan.training, self._positions, self._cohort.labels, steps, seed):
+            if done and time.monotonic() > enough:
+                break
             if time.monotonic() > deadline:
                 raise DeadlineError(
                     "training did not end before the deadline; raise federation.round_deadline_s or do fewer steps."
@@ -104,10 +111,11 @@ class Trainer:
             if anchor is not None and strength > 0.0:
                 proximal_step(shared, anchor, strength)
             total += loss.detach()
-        mean = total.item() / max(1, steps)
+            done += 1
+        mean = total.item() / max(1, done)
         if not math.isfinite(mean):
             raise TrainingError(f"the training loss became {mean}; lower training.optimizer.lr or set training.clip_grad_norm.")
-        return mean
+        return mean, done
 
     def _load(self, batch: Indices) -> tuple[torch.Tensor, torch.Tensor]:
         images = torch.from_numpy(self._cohort.images[batch])

@@ -55,6 +55,7 @@ NAMED_AS = {
     "loss": "losses",
     "proximal": "proximal losses",
     "steps": "training steps",
+    "work": "share of a round's steps",
     "seconds": "how long training and tuning took",
     "n": "test and validation images",
     "accuracy": "accuracy of each model",
@@ -106,6 +107,7 @@ NAMED_AS_SECURE = {
     "seeds": "the seeds of those in it",
     "keys": "the mask keys of those who dropped out",
     "value": "the shares that open that sum",
+    "work": "share of a round's steps",
     "masked": "",  # the model change, or the counts, themselves
     "purpose": "the attempt it belongs to",
     "job": "the attempt it belongs to",
