@@ -27,7 +27,7 @@ ON = (
 LIMITS = (
     "Secure aggregation hides who contributed what, not what the sum reveals: two hospitals that work together with the "
     "aggregator in a study of three read the third. It cannot see whether a hospital trained honestly.",
-    "What hiding the updates made each hospital send in each round: " + "; ".join(SECURE_LEAVES) + ".",
+    "What hiding them made each hospital send for each sum: " + "; ".join(SECURE_LEAVES) + ".",
 )
 ON_SCORES = (
     "Scores left masked too (evaluation.scores: summed): whoever runs the aggregator learned the counts of all hospitals "
