@@ -66,9 +66,14 @@ def train(job: OpenJob, request: Train, start: float) -> Update:
         loss=outcome.loss,
         proximal=outcome.proximal,
         steps=outcome.steps,
-        work=outcome.steps / outcome.planned if outcome.planned else 1.0,
+        work=_share(outcome.steps, outcome.planned),
         seconds=time.monotonic() - start,
     )
+
+
+def _share(done: int, planned: int) -> float:
+    """In twentieths: an exact fraction would tell how many steps there are, and with that how many images."""
+    return 1.0 if done >= planned else max(1, done * 20 // planned) / 20
 
 
 def train_alone(job: OpenJob, deadline: float) -> None:

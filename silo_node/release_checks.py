@@ -14,6 +14,7 @@ from protocol.errors import GateError, UpdateError
 from protocol.messages import (
     Address,
     Advertised,
+    Delivered,
     Description,
     Done,
     MaskedScores,
@@ -35,7 +36,7 @@ from protocol.vectors import Layout
 
 _OPEN = (Description, Update, Scores, Done, Refusal)
 _PRIVATE = (PrivateDescription, PrivateUpdate, PrivateScores, Refusal)
-_PHASES = (Advertised, Shared, Vouched, Revealed)
+_PHASES = (Advertised, Shared, Delivered, Vouched, Revealed)
 _READABLE = (Update, PrivateUpdate)  # what secure aggregation keeps back
 _READABLE_SCORES = (Scores, PrivateScores)  # what evaluation.scores: summed keeps back
 

@@ -9,6 +9,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from privacy.secure_aggregation import client
@@ -21,6 +22,9 @@ from protocol.errors import AggregationError, SiloError
 from protocol.identity import Identity
 from protocol.plan import Plan
 from protocol.secure_aggregation import UPDATE, Advertisement, EncryptedShares, Manifest, Member, Unmasking, Vouch, Where
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(tuple[EncryptedShares, ...])
 
 
 class SecurePart:
@@ -55,15 +59,27 @@ class SecurePart:
         self._save(state)
         return boxes
 
+    def deliver(self, where: Where, boxes: Sequence[EncryptedShares]) -> None:
+        """Keep what the others sealed for this silo until it masks; it is opened and checked then."""
+        self._load(where)
+        self._write(self._file(where.purpose, "boxes"), _encoder.encode(boxes))
+
     def manifest(self, where: Where) -> Manifest:
         """What this attempt agreed on."""
         return self._load(where).manifest
 
-    def mask(self, where: Where, boxes: Sequence[EncryptedShares], vector: Unsigned) -> Unsigned:
-        """P3: `vector` (size,) masked in place; once an attempt."""
-        state, masked = client.mask(self._load(where), boxes, vector, out=vector)
+    def mask(self, where: Where, vector: Unsigned) -> Unsigned:
+        """P3: `vector` (size,) masked in place against those whose shares were delivered; once an attempt."""
+        state, masked = client.mask(self._load(where), self._boxes(where), vector, out=vector)
         self._save(state)
         return masked
+
+    def _boxes(self, where: Where) -> tuple[EncryptedShares, ...]:
+        path = self._file(where.purpose, "boxes")
+        boxes = _decoder.decode(path.read_bytes()) if path.exists() else ()
+        if not boxes or any(box.where != where for box in boxes):
+            raise AggregationError(f"the others' shares in {words(where)} were never delivered; nothing was sent.")
+        return boxes
 
     def vouch(self, where: Where, survivors: Sequence[str]) -> Vouch:
         """P4."""
@@ -115,11 +131,13 @@ class SecurePart:
         return state
 
     def _save(self, state: ClientState) -> None:
-        path = self._file(state.where.purpose, "state")
+        self._write(self._file(state.where.purpose, "state"), state.to_bytes())
+
+    def _write(self, path: Path, data: bytes) -> None:
         partial = path.with_suffix(".partial")
         descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "wb") as file:
-            file.write(state.to_bytes())
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)

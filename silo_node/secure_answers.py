@@ -11,6 +11,8 @@ from protocol.messages import (
     Advertise,
     Advertised,
     AskVouch,
+    Deliver,
+    Delivered,
     MaskedUpdate,
     Release,
     Request,
@@ -31,7 +33,7 @@ from silo_node.gate import UNSIGNED
 from silo_node.job import Job, OpenJob, PrivateJob
 from silo_node.secure import SecurePart, as_wire
 
-_PHASES = (Advertise, ShareSecrets, TrainMasked, ScoreMasked, AskVouch, Reveal)
+_PHASES = (Advertise, ShareSecrets, Deliver, TrainMasked, ScoreMasked, AskVouch, Reveal)
 
 
 def concerns(job: Job, request: Request) -> bool:
@@ -55,6 +57,9 @@ def answer(job: Job, request: Request, start: float) -> Release:
         return Advertised(address, job.secure.advertise(request.manifest, where))
     if isinstance(request, ShareSecrets):
         return Shared(address, job.secure.share(where, request.advertisements))
+    if isinstance(request, Deliver):
+        job.secure.deliver(where, request.boxes)
+        return Delivered(address)
     if isinstance(request, TrainMasked):
         return _train(job, job.secure, request, start)
     if isinstance(request, ScoreMasked):
@@ -76,7 +81,7 @@ def _train(job: Job, secure: SecurePart, request: TrainMasked, start: float) -> 
     plain = Train(request.address, request.deadline_s, request.model)
     if isinstance(job, PrivateJob) and job.privacy.mechanism == "distributed":
         integers = private_answers.summed(job, plain, manifest, start)
-        masked = secure.mask(where, request.boxes, wrapped(integers, manifest.width_bits))
+        masked = secure.mask(where, wrapped(integers, manifest.width_bits))
         private_answers.forget(job, plain)
         return MaskedUpdate(request.address, as_wire(masked), UNSIGNED)
     if isinstance(job, PrivateJob):
@@ -91,7 +96,7 @@ def _train(job: Job, secure: SecurePart, request: TrainMasked, start: float) -> 
     else:
         raise SiloError("this job is neither open nor private.")
     vector = payload(job.plan, sizing(job.plan, len(manifest.roster)), delta, weight, job.site, where.round)
-    return MaskedUpdate(request.address, as_wire(secure.mask(where, request.boxes, vector)), receipt, work)
+    return MaskedUpdate(request.address, as_wire(secure.mask(where, vector)), receipt, work)
 
 
 def _where(address: Address) -> Where:

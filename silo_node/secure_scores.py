@@ -44,7 +44,7 @@ def masked(job: Job, secure: SecurePart, request: ScoreMasked, where: Where) -> 
     check_model(manifest, request.model)
     private = isinstance(job, PrivateJob)
     vector = masked_counts(_counts(job, request, where), len(manifest.roster), noised=private)
-    wire = as_wire(secure.mask(where, request.boxes, vector))
+    wire = as_wire(secure.mask(where, vector))
     return MaskedScores(request.address, wire, UNSIGNED if private else None)
 
 

@@ -20,6 +20,8 @@ from protocol.messages import (
     Advertise,
     Advertised,
     AskVouch,
+    Deliver,
+    Delivered,
     MaskedScores,
     MaskedUpdate,
     Receipt,
@@ -27,12 +29,14 @@ from protocol.messages import (
     Request,
     Reveal,
     Revealed,
+    ScoreMasked,
     Shared,
     ShareSecrets,
+    TrainMasked,
     Vouched,
 )
 from protocol.plan import Plan
-from protocol.secure_aggregation import EncryptedShares, Manifest, Where
+from protocol.secure_aggregation import Manifest, Where
 from protocol.transport.base import Transport
 
 R = TypeVar("R", bound=Release)
@@ -40,10 +44,10 @@ R = TypeVar("R", bound=Release)
 
 @dataclass(frozen=True)
 class Work:
-    """What silos do in the third phase: its name, the request to one that gets these boxes, and the kind of its answer."""
+    """What silos do in the third phase: its name, the request, one for all, and the kind of its answer."""
 
     name: str
-    ask: Callable[[tuple[EncryptedShares, ...]], Request]
+    request: TrainMasked | ScoreMasked
     kind: type[MaskedUpdate] | type[MaskedScores]
 
 
@@ -70,8 +74,10 @@ class Phases:
         shared = self._gather("shares", dict.fromkeys(state.silos, ShareSecrets(address, shown)), Shared)
         state, refused = server.gather_shares(state, {silo: one.boxes for silo, one in shared.items()})
         self._refuse("shares", refused)
+        boxes = {silo: Deliver(address, server.incoming(state, silo)) for silo in state.silos if silo in shared}
+        delivered = self._gather("delivery", boxes, Delivered)
         total = server.new_total(manifest)
-        requests = {silo: work.ask(server.incoming(state, silo)) for silo in state.silos if silo in shared}
+        requests: dict[str, Request] = dict.fromkeys(delivered, work.request)
 
         def add(silo: str, reply: MaskedUpdate | MaskedScores) -> None:
             nonlocal state

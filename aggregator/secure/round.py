@@ -54,7 +54,7 @@ def run_secure_round(
         else:
             wire, deadline = to_wire(model), plan.federation.round_deadline_s
             manifest = propose(plan, address.job, members, UPDATE, payload_size(plan, model.size), wire)
-            work = Work("training", lambda boxes: TrainMasked(address, deadline, wire, boxes), MaskedUpdate)
+            work = Work("training", TrainMasked(address, deadline, wire), MaskedUpdate)
             server, total = phases.collect(manifest, configured, work)
             pending.keep(server, total, phases.receipts, phases.failures, started_at, phases.work)
         opened: np.ndarray[Any, np.dtype[Any]] = phases.open(server, total)

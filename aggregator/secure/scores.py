@@ -84,9 +84,7 @@ class SummedScoring:
         wire = None if model is None else to_wire(model)
         manifest = propose(plan, self._desk.job, self._members, self._purpose, vector_size(plan), wire)
         phases.address = address = msgspec.structs.replace(phases.address, attempt=self._next_attempt())
-        state, total = phases.collect(
-            manifest, silos, Work("scoring", lambda boxes: ScoreMasked(address, boxes, wire), MaskedScores)
-        )
+        state, total = phases.collect(manifest, silos, Work("scoring", ScoreMasked(address, wire), MaskedScores))
         self._pending.keep(state, total, phases.receipts, phases.failures, started)
         return state, total, phases.receipts
 

@@ -8,6 +8,7 @@ from protocol.messages.address import Address, Receipt
 from protocol.messages.codec import decode_release, decode_request, encode
 from protocol.messages.releases import (
     Advertised,
+    Delivered,
     Description,
     Done,
     MaskedScores,
@@ -24,6 +25,7 @@ from protocol.messages.releases import (
 from protocol.messages.requests import (
     Advertise,
     AskVouch,
+    Deliver,
     Describe,
     Personalise,
     Request,
@@ -43,6 +45,8 @@ __all__ = [
     "Advertised",
     "AskVouch",
     "ClassScores",
+    "Deliver",
+    "Delivered",
     "Describe",
     "Description",
     "Done",

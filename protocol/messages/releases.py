@@ -78,6 +78,12 @@ class Shared(Struct, frozen=True, forbid_unknown_fields=True, tag="secure-shared
     boxes: tuple[EncryptedShares, ...]
 
 
+class Delivered(Struct, frozen=True, forbid_unknown_fields=True, tag="secure-delivered"):
+    """The silo keeps what the others sealed for it."""
+
+    address: Address
+
+
 class MaskedUpdate(Struct, frozen=True, forbid_unknown_fields=True, tag="masked-update"):
     """An update as integers that look random alone (little-endian, of the manifest's width); a weight is inside it.
 
@@ -134,6 +140,7 @@ Release = (
     | PrivateUpdate
     | Advertised
     | Shared
+    | Delivered
     | MaskedUpdate
     | MaskedScores
     | Vouched

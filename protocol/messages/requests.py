@@ -71,13 +71,22 @@ class ShareSecrets(Struct, frozen=True, forbid_unknown_fields=True, tag="secure-
     advertisements: tuple[Advertisement, ...]
 
 
+class Deliver(Struct, frozen=True, forbid_unknown_fields=True, tag="secure-deliver"):
+    """What the others sealed for this silo in the second phase; answered by Delivered.
+
+    Apart from the model, which is then the same message for all: it is encoded, sent and kept once.
+    """
+
+    address: Address
+    boxes: tuple[EncryptedShares, ...]
+
+
 class TrainMasked(Struct, frozen=True, forbid_unknown_fields=True, tag="train-masked"):
-    """Third phase: train as for Train, and mask the update against those whose shares are in `boxes`; MaskedUpdate."""
+    """Third phase: train as for Train, and mask the update against those whose shares were delivered; MaskedUpdate."""
 
     address: Address
     deadline_s: float
     model: memoryview
-    boxes: tuple[EncryptedShares, ...]
 
 
 class ScoreMasked(Struct, frozen=True, forbid_unknown_fields=True, tag="score-masked"):
@@ -87,7 +96,6 @@ class ScoreMasked(Struct, frozen=True, forbid_unknown_fields=True, tag="score-ma
     """
 
     address: Address
-    boxes: tuple[EncryptedShares, ...]
     model: memoryview | None = None
 
 
@@ -113,6 +121,7 @@ Request = (
     | Score
     | Advertise
     | ShareSecrets
+    | Deliver
     | TrainMasked
     | ScoreMasked
     | AskVouch

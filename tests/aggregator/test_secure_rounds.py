@@ -95,17 +95,18 @@ def test_no_count_no_loss_and_no_readable_update_stand_beside_the_masked_vector(
     run(job)
     masked = [release for _, reply in wire.seen if isinstance(release := decode_release(reply), MaskedUpdate)]
     assert len(masked) == 4 * 3
-    assert MaskedUpdate.__struct_fields__ == ("address", "masked", "receipt")
+    assert MaskedUpdate.__struct_fields__ == ("address", "masked", "receipt", "work")  # the last one in twentieths, no count
     values = np.concatenate([np.frombuffer(one.masked, dtype=np.uint32) for one in masked])
     ones = np.array([np.mean(values >> bit & 1) for bit in range(32)])
     assert np.abs(ones - 0.5).max() < 6 * 0.5 / np.sqrt(values.size)
 
 
-@pytest.mark.parametrize("phase", ["keys", "shares", "training", "vouches", "unmasking"])
+@pytest.mark.parametrize("phase", ["keys", "shares", "delivery", "training", "vouches", "unmasking"])
 def test_one_of_four_may_fall_silent_in_any_phase(phase: str, tmp_path: Path) -> None:
     at = {
         "keys": "Advertise",
         "shares": "ShareSecrets",
+        "delivery": "Deliver",
         "training": "TrainMasked",
         "vouches": "AskVouch",
         "unmasking": "Reveal",
@@ -200,7 +201,8 @@ def test_mlflow_and_the_report_take_a_round_whose_weights_and_losses_nobody_know
     with closing(job.journal):
         job.run()
         _, silos = of_round(job.rounds()[0])
-        assert not any(name.startswith(("train/", "federation/weight")) for metrics in silos.values() for name in metrics)
+        names = {name for metrics in silos.values() for name in metrics} - {"train/work"}
+        assert not any(name.startswith(("train/", "federation/weight")) for name in names)
         model = {
             "network": "tiny",
             "n_parameters": 1,

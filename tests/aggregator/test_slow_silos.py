@@ -86,7 +86,7 @@ def test_one_step_is_always_done(tmp_path: Path) -> None:
     with job(plan(**{"training.max_seconds": 1e-6, "federation.rounds": 1}), tmp_path) as done:
         (record,) = done.rounds()
         assert set(record.steps.values()) == {1}
-        assert record.work == dict.fromkeys(NAMES, 1 / 40)
+        assert record.work == dict.fromkeys(NAMES, 0.05)
 
 
 def test_a_private_plan_refuses_it() -> None:

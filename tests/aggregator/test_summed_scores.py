@@ -135,6 +135,7 @@ def _descriptions(wire: Wire) -> dict[str, Any]:
     [
         ("Advertise", "keys"),
         ("ShareSecrets", "shares"),
+        ("Deliver", "delivery"),
         ("ScoreMasked", "scoring"),
         ("AskVouch", "vouches"),
         ("Reveal", "unmasking"),
@@ -170,7 +171,7 @@ def test_below_the_threshold_there_is_no_sum_the_reasons_are_kept_and_the_job_en
     assert report["performance"]["sums"][0]["reason"] == record.unsummed
 
 
-@pytest.mark.parametrize("phase", ["Advertise", "ShareSecrets", "ScoreMasked", "AskVouch", "Reveal"])
+@pytest.mark.parametrize("phase", ["Advertise", "ShareSecrets", "Deliver", "ScoreMasked", "AskVouch", "Reveal"])
 @pytest.mark.parametrize("private", [False, True], ids=["open", "private"])
 def test_what_failed_once_is_tried_again_and_gives_the_same_sum(phase: str, private: bool, tmp_path: Path) -> None:
     """Three hospitals all must stay: a single lost message must not cost the figure of the whole job."""

@@ -15,6 +15,7 @@ from protocol.messages import (
     Address,
     Advertised,
     ClassScores,
+    Delivered,
     Description,
     Done,
     MaskedScores,
@@ -38,7 +39,7 @@ from tests.evaluation.made_up_runs import GUARANTEE
 OPEN = (Description, Update, Scores, Done, Refusal)
 PRIVATE = (PrivateDescription, PrivateUpdate, PrivateScores, Refusal)  # Done answers what a private plan cannot ask for
 
-SECURE = (Advertised, Shared, MaskedUpdate, MaskedScores, Vouched, Revealed)
+SECURE = (Advertised, Shared, Delivered, MaskedUpdate, MaskedScores, Vouched, Revealed)
 INSIDE = (Advertisement, EncryptedShares, Vouch, Unmasking, Share, Where)
 
 NAMED_AS = {

@@ -21,6 +21,7 @@ from protocol.messages import (
     Advertise,
     Advertised,
     AskVouch,
+    Deliver,
     Describe,
     MaskedScores,
     MaskedUpdate,
@@ -101,12 +102,9 @@ class Aggregator:
 
     def masked(self, address: Address, boxes: dict[str, tuple[Any, ...]], names: tuple[str, ...] = NAMES) -> dict[str, Any]:
         update = address.purpose == UPDATE
-        return self.each(
-            lambda name: (
-                TrainMasked(address, 60.0, self.model, boxes[name]) if update else ScoreMasked(address, boxes[name], self.model)
-            ),
-            names,
-        )
+        self.each(lambda name: Deliver(address, boxes[name]), names)
+        wanted = TrainMasked(address, 60.0, self.model) if update else ScoreMasked(address, self.model)
+        return self.each(lambda _: wanted, names)
 
     def until_masked(self, number: int, purpose: str, attempt: int = 0) -> Address:
         address = self.address(number, purpose, attempt)
@@ -215,10 +213,11 @@ def test_a_silo_that_is_shown_another_model_than_the_others_sends_nothing(aggreg
     address = aggregator.address(3, TEST)
     boxes = aggregator.boxes(address, aggregator.keys(address, aggregator.manifest(TEST)))
     other = memoryview(bytes(len(aggregator.model)))
-    refused(aggregator.ask("s1", ScoreMasked(address, boxes["s1"], other)), "AggregationError", "the model is not the one")
+    refused(aggregator.ask("s1", ScoreMasked(address, other)), "AggregationError", "the model is not the one")
     address = aggregator.address(1, UPDATE)
     boxes = aggregator.boxes(address, aggregator.keys(address, aggregator.manifest(UPDATE)))
-    answer = aggregator.ask("s1", TrainMasked(address, 60.0, other, boxes["s1"]))
+    aggregator.each(lambda name: Deliver(address, boxes[name]))
+    answer = aggregator.ask("s1", TrainMasked(address, 60.0, other))
     refused(answer, "AggregationError", "the model is not the one")
 
 
@@ -249,7 +248,8 @@ def test_keys_and_shares_of_an_update_are_none_of_a_scoring(aggregator: Aggregat
     keys = aggregator.keys(scoring, aggregator.manifest(TEST))
     refused(aggregator.ask("s0", ShareSecrets(scoring, (keys[0], *old_keys[1:]))), "AggregationError", "belongs to")
     aggregator.boxes(scoring, keys)
-    answer = aggregator.ask("s0", ScoreMasked(scoring, old_boxes["s0"], aggregator.model))
+    aggregator.ask("s0", Deliver(scoring, old_boxes["s0"]))
+    answer = aggregator.ask("s0", ScoreMasked(scoring, aggregator.model))
     assert isinstance(answer, Refusal)
     assert answer.error == "AggregationError"
 
@@ -275,10 +275,12 @@ def test_vouches_for_an_update_or_another_scoring_open_no_scores(aggregator: Agg
 def test_a_phase_in_the_name_of_another_purpose_is_refused(aggregator: Aggregator) -> None:
     update, scoring = aggregator.address(3, UPDATE), aggregator.address(3, TEST)
     boxes = aggregator.boxes(update, aggregator.keys(update, aggregator.manifest(UPDATE)))
-    answer = aggregator.ask("s0", ScoreMasked(update, boxes["s0"], aggregator.model))
+    aggregator.ask("s0", Deliver(update, boxes["s0"]))
+    answer = aggregator.ask("s0", ScoreMasked(update, aggregator.model))
     refused(answer, "SiloError", "in the name of a round")
     boxes = aggregator.boxes(scoring, aggregator.keys(scoring, aggregator.manifest(TEST)))
-    answer = aggregator.ask("s0", TrainMasked(scoring, 60.0, aggregator.model, boxes["s0"]))
+    aggregator.ask("s0", Deliver(scoring, boxes["s0"]))
+    answer = aggregator.ask("s0", TrainMasked(scoring, 60.0, aggregator.model))
     refused(answer, "SiloError", "in the name of a scoring")
 
 
@@ -397,3 +399,14 @@ def test_counts_that_might_wrap_around_are_refused_and_noised_ones_are_cut() -> 
         masked_counts(np.array([0, bound + 1]), 50, noised=False)
     cut = masked_counts(np.array([bound + 1, -bound - 7, -3]), 50, noised=True).view(np.int32)
     assert cut.tolist() == [bound, -bound, -3]
+
+
+def test_without_the_others_shares_of_this_attempt_nothing_is_masked(aggregator: Aggregator) -> None:
+    """Neither when none were delivered, nor with those of an earlier attempt that still lie there."""
+    old = aggregator.address(1, UPDATE, 0)
+    boxes = aggregator.boxes(old, aggregator.keys(old, aggregator.manifest(UPDATE)))
+    refused(aggregator.ask("s0", TrainMasked(old, 60.0, aggregator.model)), "AggregationError", "never delivered")
+    aggregator.each(lambda name: Deliver(old, boxes[name]))
+    new = aggregator.address(1, UPDATE, 1)
+    aggregator.boxes(new, aggregator.keys(new, aggregator.manifest(UPDATE)))
+    refused(aggregator.ask("s0", TrainMasked(new, 60.0, aggregator.model)), "AggregationError", "never delivered")

@@ -28,7 +28,7 @@ SENDING = (
 NETWORK = {f"silo_node/service/{name}.py" for name in ("serve", "health", "preflight")}
 SEAM = "protocol.transport.base"  # types only
 # The sandboxed decoders of the intake talk to their parent over pipes; their messages are encoded there and go nowhere else.
-OWN_CODEC = {"silo_node/outbox.py", "silo_node/private_answers.py", "silo_node/receipts.py"}
+OWN_CODEC = {f"silo_node/{name}.py" for name in ("outbox", "private_answers", "receipts", "secure")}
 
 
 def imports(path: Path) -> Iterator[tuple[str, str]]:
