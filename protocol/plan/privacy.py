@@ -78,7 +78,7 @@ class PatientPrivacy(_Aggregated):
     metrics_epsilon: float = Field(
         default=0.3,
         gt=0.0,
-        le=100.0,
+        le=10.0,
         description="what one release of noised scores costs a validation or test patient; such patients never train",
     )
 
