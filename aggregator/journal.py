@@ -70,15 +70,16 @@ class Journal:
 
     def remember(self, key: str, value: object) -> None:
         """Store a fact durably; bytes as they are, everything else as JSON."""
-        data = value if isinstance(value, bytes) else msgspec.json.encode(value)
-        self._db.execute("INSERT INTO facts VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value", (key, data))
+        self.remember_all({key: value})
 
     def remember_all(self, facts: Mapping[str, object]) -> None:
-        """Store several facts in one transaction: all of them or none."""
-        self._db.execute("BEGIN IMMEDIATE")
-        for key, value in facts.items():
-            self.remember(key, value)
-        self._db.execute("COMMIT")
+        """Store several facts in one transaction: all of them or none. Raises JournalError."""
+        insert = "INSERT INTO facts VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
+        with _writing(self._db):
+            self._db.execute("BEGIN IMMEDIATE")
+            for key, value in facts.items():
+                self._db.execute(insert, (key, value if isinstance(value, bytes) else msgspec.json.encode(value)))
+            self._db.execute("COMMIT")
 
     def keys(self) -> frozenset[str]:
         """Names of all facts."""
@@ -89,14 +90,16 @@ class Journal:
     def begin(self, number: int) -> int:
         """Open an attempt at a round; returns its number, counted from 0."""
         row = self._db.execute("SELECT COALESCE(MAX(attempt) + 1, 0) FROM attempts WHERE round = ?", (number,)).fetchone()
-        self._db.execute("INSERT INTO attempts VALUES (?, ?, 'open')", (number, row[0]))
+        with _writing(self._db):
+            self._db.execute("INSERT INTO attempts VALUES (?, ?, 'open')", (number, row[0]))
         return int(row[0])
 
     def fail(self, number: int, attempt: int, reason: str) -> None:
         """Record that an attempt was given up."""
-        self._db.execute(
-            "UPDATE attempts SET outcome = ? WHERE round = ? AND attempt = ?", (f"failed: {reason}", number, attempt)
-        )
+        with _writing(self._db):
+            self._db.execute(
+                "UPDATE attempts SET outcome = ? WHERE round = ? AND attempt = ?", (f"failed: {reason}", number, attempt)
+            )
 
     def commit(self, record: RoundRecord, model: Vector, state: Mapping[str, Vector], keep: int) -> None:
         """Make a round permanent, with the model and the strategy's state after it; keep the last `keep` model files."""
@@ -151,5 +154,5 @@ def _writing(db: sqlite3.Connection) -> Iterator[None]:
         if db.in_transaction:
             db.rollback()
         raise JournalError(
-            f"the round could not be written ({error}); earlier rounds are kept. Free space, then run again with --resume."
+            f"the journal could not be written ({error}); what was committed is kept. Free space, then run again with --resume."
         ) from error
