@@ -31,7 +31,10 @@ FIELDS = (
     "signal",
     "version",
 )
-"""All that a line may hold besides time, level and module. A reason is one that left the hospital anyway."""
+"""All that a line may hold besides time, level and module.
+
+A reason is one that left the hospital anyway, or one in our own words that the gate kept back and says to be here.
+"""
 
 
 class JsonLines(logging.Formatter):

@@ -99,21 +99,27 @@ class SiloNode:
             return self._gate.release(answer, address, job.passage)
         except FedwardError as error:
             kind, reason = type(error).__name__, str(error)
-            _log.warning("%s refused a request: %s: %s", self.name, kind, reason)
+            self._say(logging.WARNING, "refused a request", kind, reason)
         except OSError as error:  # its own words only, never the path
             kind, reason = "OSError", f"the disk or a file failed ({error.strerror}); what was done before is kept."
-            _log.error("%s failed at a request: %s", self.name, reason)
+            self._say(logging.ERROR, "failed at a request", kind, reason)
             _log.debug("traceback", exc_info=True)
         except MemoryError:
             kind, reason = "MemoryError", "not enough memory; use a smaller batch_size or network."
+            self._say(logging.ERROR, "failed at a request", kind, reason)
         except Exception as error:  # whatever a library raises may hold a path or a value: only its kind leaves
             kind, reason = (
                 type(error).__name__,
                 "an unexpected error; the silo's own log has the details at level DEBUG.",
             )
-            _log.error("%s failed at a request: %s", self.name, kind)
+            self._say(logging.ERROR, "failed at a request", kind, reason)
             _log.debug("traceback", exc_info=True)
         return self._gate.refuse(Refusal(address, kind, reason), plan)
+
+    def _say(self, level: int, event: str, kind: str, reason: str) -> None:
+        """Into this silo's own log, whatever the gate lets be said outside: `reason` is in our own words."""
+        fields = {"event": event, "silo": self.name, "error": kind, "reason": reason}
+        _log.log(level, "%s %s: %s: %s", self.name, event, kind, reason, extra=fields)
 
     def _answer(self, request: Request, job: Job) -> Release:
         start = time.monotonic()

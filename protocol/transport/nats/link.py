@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import ssl
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -159,12 +160,19 @@ class Link:
 
     async def _on_error(self, error: Exception) -> None:
         words = str(error).lower()
-        _log.warning("broker: %s", type(error).__name__)
+        kind, why = type(error).__name__, _why(error)
+        _log.warning("broker: %s %s", kind, why, extra={"event": "broker", "error": kind, "reason": why})
         if "permissions violation" in words:
-            _log.error("the broker forbade something; its configuration does not fit this release")
+            what = "the broker forbade something; its configuration does not fit this release"
+            _log.error(what, extra={"event": what})
         if "authorization violation" not in words and "authentication" not in words:
             return
         now = asyncio.get_running_loop().time()
         self._refused_since = self._refused_since or now
         if now - self._refused_since > _REFUSED_FOR_S:
             self._give_up("the broker refuses this user: ask the coordinator whether it was removed, or install a new kit.")
+
+
+def _why(error: Exception) -> str:
+    """OpenSSL's own words for a certificate that it does not believe: another CA, a wrong clock. Of other errors nothing."""
+    return error.verify_message if isinstance(error, ssl.SSLCertVerificationError) else ""

@@ -92,7 +92,7 @@ class Session:
         except TimeoutError:
             return  # stopped, and the broker is away: the request stays open and comes again
         except TransportError as error:
-            _log.error("%s: a reply was not sent: %s", self._name, error)
+            self._say_log(logging.ERROR, "a reply was not sent", str(error))
             notice = None
         finally:
             stopped.cancel()
@@ -101,7 +101,7 @@ class Session:
         try:
             self._memory.keep(Remembered(task.sequence, notice))
         except OSError as error:
-            _log.error("%s: the inbox's memory cannot be written (%s)", self._name, error.strerror)
+            self._say_log(logging.ERROR, "the inbox's memory cannot be written", error.strerror or type(error).__name__)
         done = self._desk.answered(task)
         with suppress(*RETRY):
             if self._link.up:
@@ -142,11 +142,15 @@ class Session:
         verdict = self._desk.receive(source, message.data, message.reply)
         if verdict.dropped is not None:
             level = logging.DEBUG if verdict.harmless else logging.WARNING
-            _log.log(level, "%s dropped a message: %s", self._name, verdict.dropped)
+            self._say_log(level, "dropped a message", verdict.dropped)
         if self._desk.busy:
             self._free.clear()
             self._wake.set()
         await self._tell(verdict.done, b"+ACK")
+
+    def _say_log(self, level: int, event: str, reason: str) -> None:
+        fields = {"event": event, "silo": self._name, "reason": reason}
+        _log.log(level, "%s %s: %s", self._name, event, reason, extra=fields)
 
     async def _tell(self, deliveries: tuple[str, ...], word: bytes) -> None:
         """Tell the broker what becomes of deliveries; if it cannot hear, they come again and are known."""
