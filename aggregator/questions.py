@@ -13,7 +13,9 @@ from aggregator.events import Observer, SiloAnswered, StepStarted
 from aggregator.records import PhaseRecord, RosterRecord, ScoresRecord
 from aggregator.replies import ask
 from aggregator.steps import LocalPhase, ScoreModel
-from protocol.errors import UpdateError
+from evaluation.report.check import refuse_impossible
+from evaluation.scoring import scored_classes
+from protocol.errors import EvaluationError, UpdateError
 from protocol.messages import (
     Address,
     Describe,
@@ -108,10 +110,17 @@ def ask_scores(desk: Desk, step: ScoreModel, silos: tuple[str, ...], model: Vect
     name = f"{step.split} ({step.kind})"
     desk.observe(StepStarted(name, step.round, silos))
     scores: dict[str, Scores | PrivateScores] = {}
+    wanted = len(scored_classes(len(desk.plan.task.classes)))
 
     def accept(silo: str, release: Scores | PrivateScores) -> None:
         if (release.kind, release.split) != (step.kind, step.split):
             raise UpdateError("the scores are of another model or part than was asked for.")
+        if len(release.classes) != wanted:
+            raise UpdateError(f"the scores are of {len(release.classes)} classes, those of this plan of {wanted}.")
+        try:
+            refuse_impossible("the scores", release)
+        except EvaluationError as error:  # here, by name: later one hospital's word would leave no report at all
+            raise UpdateError(str(error)) from error
         scores[silo] = release
         desk.observe(SiloAnswered(name, silo, None))
 

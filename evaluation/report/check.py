@@ -45,9 +45,7 @@ def check(summary: RunSummary) -> None:
     for where, scores in _all_scores(summary):
         if not isinstance(scores, wanted):
             raise EvaluationError(f"{where}: {type(scores).__name__} under mechanism {summary.privacy.get('mechanism')!r}.")
-        if not scores.classes:
-            raise EvaluationError(f"{where}: no class was scored.")
-        _CHECKS[wanted](where, scores)
+        refuse_impossible(where, scores)
     for where, one in _all_sums(summary):
         _check_sum(where, one, ExactSum if wanted is Scores else NoisedSum)
     if summary.summed and any(True for _ in _all_scores(summary)):
@@ -56,6 +54,13 @@ def check(summary: RunSummary) -> None:
         for kind, model in (("federated", site.federated), ("personalised", site.personalised)):
             if isinstance(model, Scores) and isinstance(site.alone, Scores):
                 _check_pair(f"site {site.id}, {kind}", model, site.alone)
+
+
+def refuse_impossible(where: str, scores: AnyScores) -> None:
+    """Raises EvaluationError for scores that no model has on any cases; `where` says whose they are."""
+    if not scores.classes:
+        raise EvaluationError(f"{where}: no class was scored.")
+    _CHECKS[type(scores)](where, scores)
 
 
 def _check_site(site: SiteSummary) -> None:
@@ -115,6 +120,8 @@ def _check_class(where: str, n: int, one: ClassScores) -> None:
     counts = (one.n_positive, one.n_negative)
     if min(counts) < 0 or sum(counts) != n:
         raise EvaluationError(f"{where}: {counts} positives and negatives among {n} cases is not possible.")
+    if {len(one.histogram_positive), len(one.histogram_negative)} != {histograms.N_BINS}:
+        raise EvaluationError(f"{where}: its histograms have not the {histograms.N_BINS} bins of this release.")
     if (sum(one.histogram_positive), sum(one.histogram_negative)) != counts:
         raise EvaluationError(f"{where}: the histograms do not hold as many cases as were counted.")
     if (one.auroc is None) != (one.auroc_variance is None) or (one.auroc is not None and min(counts) == 0):

@@ -11,6 +11,11 @@ from protocol.secure_aggregation import UPDATE, Purpose
 Count = Annotated[int, Meta(ge=0)]
 Round = Annotated[int, Meta(ge=0)]  # 0 stands for "before the first round"
 
+# A journal of JSON cannot hold NaN or infinity, so a hospital that sent one would stop the job for good; both fail a range.
+Finite = Annotated[float, Meta(ge=-1e300, le=1e300)]
+Positive = Annotated[float, Meta(ge=0.0, le=1e300)]
+Share = Annotated[float, Meta(ge=0.0, le=1.0)]
+
 
 class Address(Struct, frozen=True, forbid_unknown_fields=True):
     """What binds a message to its place: a reply is used only if its address equals the request's.

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from msgspec import Struct
 
-from msgspec import Meta, Struct
-
-from protocol.messages.address import Address, Count, Receipt
+from protocol.messages.address import Address, Count, Finite, Positive, Receipt, Share
 from protocol.messages.scores import PrivateScores, Scores
 from protocol.secure_aggregation import Advertisement, EncryptedShares, Unmasking, Vouch
-
-Share = Annotated[float, Meta(ge=0.0, le=1.0)]
 
 
 class Description(Struct, frozen=True, forbid_unknown_fields=True, tag="description"):
@@ -49,10 +45,10 @@ class Update(Struct, frozen=True, forbid_unknown_fields=True, tag="update"):
     delta: memoryview
     n_train: Count
     n_positives: Count
-    loss: float
-    proximal: float
+    loss: Finite
+    proximal: Finite
     steps: Count
-    seconds: float
+    seconds: Positive
     work: Share = 1.0
 
 
@@ -122,7 +118,7 @@ class Done(Struct, frozen=True, forbid_unknown_fields=True, tag="done"):
     """The silo did what was asked and keeps the result."""
 
     address: Address
-    seconds: float
+    seconds: Positive
 
 
 class Refusal(Struct, frozen=True, forbid_unknown_fields=True, tag="refusal"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from protocol.messages.address import Address, Count, Receipt
+from protocol.messages.address import Address, Count, Finite, Positive, Receipt, Share
 
 
 class ClassScores(Struct, frozen=True, forbid_unknown_fields=True):
@@ -19,11 +19,11 @@ class ClassScores(Struct, frozen=True, forbid_unknown_fields=True):
 
     n_positive: Count
     n_negative: Count
-    auroc: float | None
-    auroc_variance: float | None
+    auroc: Share | None
+    auroc_variance: Positive | None
     histogram_positive: tuple[Count, ...]
     histogram_negative: tuple[Count, ...]
-    covariance_with_alone: float | None = None
+    covariance_with_alone: Finite | None = None
 
 
 class Scores(Struct, frozen=True, forbid_unknown_fields=True, tag="scores"):
@@ -33,8 +33,8 @@ class Scores(Struct, frozen=True, forbid_unknown_fields=True, tag="scores"):
     kind: str
     split: str
     n: Count
-    loss: float
-    accuracy: float
+    loss: Finite
+    accuracy: Share
     classes: tuple[ClassScores, ...]
 
 
@@ -57,7 +57,7 @@ class PrivateScores(Struct, frozen=True, forbid_unknown_fields=True, tag="privat
     address: Address
     kind: str
     split: str
-    epsilon: float
-    scale: float
+    epsilon: Positive
+    scale: Positive
     classes: tuple[NoisyHistograms, ...]
     receipt: Receipt
