@@ -24,7 +24,7 @@ unknown keys are refused. This page is written from the schema by `python -m pro
 
 def reference() -> str:
     """The whole page."""
-    lines = [_HEAD, "## Top level", "", *_table(Plan)]
+    lines = [_HEAD, "## Top level", "", *table(Plan)]
     for name, field in Plan.model_fields.items():
         for part in _parts(field.annotation):
             lines += ["", f"## {name}", "", *_section(part)]
@@ -35,7 +35,7 @@ def reference() -> str:
 
 
 def _section(part: type[Part]) -> list[str]:
-    lines = [(part.__doc__ or "").strip(), "", *_table(part)]
+    lines = [(part.__doc__ or "").strip(), "", *table(part)]
     for name, field in part.model_fields.items():
         for inner in _parts(field.annotation):
             if not issubclass(inner, Named):
@@ -43,7 +43,8 @@ def _section(part: type[Part]) -> list[str]:
     return lines
 
 
-def _table(part: type[Part]) -> list[str]:
+def table(part: type[Part]) -> list[str]:
+    """A Markdown table of its keys."""
     rows = ["| key | type | default | meaning |", "|---|---|---|---|"]
     for name, field in part.model_fields.items():
         meaning = (field.description or "").replace("|", "\\|")
