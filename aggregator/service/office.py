@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,7 +56,10 @@ class ServiceSettings:
 
 
 class Aggregator:
-    """The coordinator's service: the jobs in `folder` over `transport`, whose silos are `members`."""
+    """The coordinator's service: the jobs in `folder` over `transport`, whose silos are `members`.
+
+    `outdated` says whether the roster is another one by now: then `run` ends between two jobs, to be begun with the new one.
+    """
 
     def __init__(
         self,
@@ -65,7 +68,9 @@ class Aggregator:
         members: Sequence[Member],
         presence: Presence,
         settings: ServiceSettings | None = None,
+        outdated: Callable[[], bool] = lambda: False,
     ) -> None:
+        self._outdated = outdated
         self._settings = settings or ServiceSettings()
         self._queue, self._stop = Queue(folder), Flag()
         self._tracking = self._settings.tracking_folder or folder
@@ -75,16 +80,19 @@ class Aggregator:
         """Leave the job in hand at the next answer of a silo, and end. From any thread, or a signal's handler."""
         self._stop.set()
 
-    def run(self, *, until_idle: bool = False) -> None:
-        """Work until `stop`; with `until_idle` until no job waits."""
+    def run(self, *, until_idle: bool = False) -> bool:
+        """Work until `stop`; with `until_idle` until no job waits. True if it ended because the roster is outdated."""
         while not self._stop.is_set():
+            if self._outdated():
+                return True
             ticket = self._queue.next()
             if ticket is not None:
                 self._work(ticket)
             elif until_idle:
-                return
+                return False
             else:
                 self._stop.wait(_LOOK_S)
+        return False
 
     # ---------------------------------------------------------------------------------------------------------------- jobs
 
@@ -166,6 +174,11 @@ class Aggregator:
 @contextmanager
 def connected(office: Office, settings: ServiceSettings) -> Iterator[Aggregator]:
     """The service of a consortium at its broker. Raises FederationError, saying what to mend, if it cannot be reached."""
+
+    def stamp() -> int:
+        return office.aggregator.roster.stat().st_mtime_ns
+
+    begun = stamp()
     name, roster = ready(office.aggregator)
     members = members_of(roster)
     transport = NatsTransport(
@@ -180,7 +193,7 @@ def connected(office: Office, settings: ServiceSettings) -> Iterator[Aggregator]
 
     page = health_page(settings.health_port, office.folder, lambda: transport.connected, presence)
     with closing(transport), page:
-        yield Aggregator(office.folder, transport, members, presence, settings)
+        yield Aggregator(office.folder, transport, members, presence, settings, lambda: stamp() != begun)
 
 
 def members_of(roster: Roster) -> tuple[Member, ...]:

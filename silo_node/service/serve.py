@@ -51,6 +51,7 @@ class Service:
             home=where.kit,
         )
         node.pin(members_of(roster))
+        self._node, self._place, self._stamp = node, place, place.roster.stat().st_mtime_ns
         self._inbox = NatsInbox(
             endpoint_of(place, self.name, config.proxy),
             place.open_identity(),
@@ -60,7 +61,7 @@ class Service:
             memory=where.state / "inbox.json",
         )
         self._metrics = SiloMetrics(self.name, lambda: self._inbox.connected, self._share_spent)
-        self._handler = Watched(self.name, node, self._metrics)
+        self._handler = Watched(self.name, self._answer, self._metrics)
 
     def run(self) -> None:
         """Answer until SIGTERM or SIGINT; a second one ends at once, and nothing is lost by it.
@@ -86,6 +87,15 @@ class Service:
             "ledger": not self._where.ledger.exists() or os.access(self._where.ledger, os.R_OK | os.W_OK),
             "state": os.access(self._where.state, os.W_OK),
         }
+
+    def _answer(self, request: bytes, /) -> bytes:
+        """As the node does; for jobs that begin now, with the members of the newest kit that was installed."""
+        stamp = self._place.roster.stat().st_mtime_ns
+        if stamp != self._stamp:
+            self._node.pin(members_of(ready(self._place)[1]))
+            self._stamp = stamp
+            _log.info("new roster", extra={"event": "new roster", "silo": self.name})
+        return self._node(request)
 
     def _stop(self, number: int, _frame: FrameType | None) -> None:
         _log.info("stopping", extra={"event": "stopping", "silo": self.name, "signal": signal.Signals(number).name})

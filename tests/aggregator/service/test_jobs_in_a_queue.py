@@ -184,3 +184,13 @@ def test_two_that_submit_at_once_get_different_numbers(consortium: Consortium) -
         thread.join()
     assert len(set(found)) == 8
     assert all(ticket.standing() == Standing("queued", ticket.standing().submitted_at) for ticket in consortium.queue.tickets())
+
+
+def test_a_new_roster_is_taken_between_two_jobs_never_within_one(consortium: Consortium) -> None:
+    first, second = consortium.queue.submit(plan()), consortium.queue.submit(plan(seed=4))
+    outdated = {"now": False}
+    with closing(InProcessTransport(consortium.nodes)) as transport:
+        late = Hooked(transport, lambda count: outdated.update(now=count >= 4))
+        service = Aggregator(consortium.folder, late, consortium.members, consortium.presence, None, lambda: outdated["now"])
+        assert service.run(until_idle=True)
+    assert [ticket.standing().state for ticket in (first, second)] == ["done", "queued"]
