@@ -195,7 +195,8 @@ class Job:
     def _sum(self, step: ScoreModel, silos: tuple[str, ...]) -> None:
         """Ask all silos, those without patients in the part too: a sum should not tell who has some."""
         scoring = SummedScoring(self._desk, step, self.journal, self._members)
-        scores = scoring.run(silos, self.models.to_score(step))
+        origin = self.models.final() if step.kind == "personalised" else None
+        scores = scoring.run(silos, self.models.to_score(step), origin)
         self.journal.remember(step_key(step), scores)
         scoring.forget()
         self._observe(Scored(scores))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from protocol.canonical import digest_bytes
 from protocol.errors import CohortError, DeadlineError, SiloError
 from protocol.messages import Address, Description, Personalise, Score, Scores, Train, Update
 from protocol.vectors import Vector, from_wire
@@ -98,6 +99,7 @@ def personalise(job: OpenJob, request: Personalise, deadline: float) -> None:
     if job.state.model("personalised") is not None:
         return
     load_federated(job, request.address.round, from_wire(request.model))
+    job.state.keep_origin(digest_bytes(request.model))
     job.trainer.personalise(deadline)
     job.state.keep_model("personalised", job.model.everything())
 

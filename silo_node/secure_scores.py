@@ -6,11 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluation.summed import exact_vector, noised_vector
-from privacy.secure_aggregation.agreement import check_model, masked_counts
+from privacy.secure_aggregation.agreement import check_digest, check_model, masked_counts
 from protocol.errors import SiloError
 from protocol.messages import MaskedScores, Score, ScoreMasked
 from protocol.plan import Plan
-from protocol.secure_aggregation import UPDATE, Where
+from protocol.secure_aggregation import UPDATE, Manifest, Where
 from silo_node import answers, private_answers
 from silo_node.gate import UNSIGNED
 from silo_node.job import Job, OpenJob, PrivateJob
@@ -41,11 +41,25 @@ def masked(job: Job, secure: SecurePart, request: ScoreMasked, where: Where) -> 
         raise SiloError("scores are asked for in the name of a round; they are refused.")
     secure.refuse_if_opened(where)  # asked when keys were made, too; in between another process of this silo may have opened
     manifest = secure.manifest(where)
-    check_model(manifest, request.model)
+    _check_agreed(job, request, where, manifest)
     private = isinstance(job, PrivateJob)
     vector = masked_counts(_counts(job, request, where), len(manifest.roster), noised=private)
     wire = as_wire(secure.mask(where, vector))
     return MaskedScores(request.address, wire, UNSIGNED if private else None)
+
+
+def _check_agreed(job: Job, request: ScoreMasked, where: Where, manifest: Manifest) -> None:
+    """Raises AggregationError unless all silos of the attempt score the same model, or one fine-tuned from the same.
+
+    Else an aggregator could let all but one hospital fine-tune a model that nothing can move: their counts would all lie in
+    one bin, and the sum would be that one's.
+    """
+    if where.scoring[0] != "personalised" or job.plan.evaluation.personalise != "fine_tune":
+        check_model(manifest, request.model)
+    elif (origin := job.state.origin()) is None:
+        raise SiloError("this silo has no personalised model.")
+    else:
+        check_digest(manifest, origin)
 
 
 def _counts(job: Job, request: ScoreMasked, where: Where) -> NDArray[np.int64]:

@@ -78,6 +78,17 @@ class JobState:
         """Keep one of the hospital's own models: `alone` or `personalised`."""
         save_tensors(self.folder / f"{kind}.safetensors", tensors)
 
+    def keep_origin(self, digest: str) -> None:
+        """Remember, before the personalised model is made, which shared model it is made from."""
+        partial = self.folder / "personalised.origin.partial"
+        partial.write_text(digest, encoding="ascii")
+        partial.replace(self.folder / "personalised.origin")
+
+    def origin(self) -> str | None:
+        """Digest of the shared model that the personalised one was made from, if there is one."""
+        path = self.folder / "personalised.origin"
+        return path.read_text(encoding="ascii") if path.exists() else None
+
     def model(self, kind: str) -> Personal | None:
         """A model kept earlier."""
         path = self.folder / f"{kind}.safetensors"

@@ -37,15 +37,18 @@ class SummedScoring:
         self._pending = Pending(journal, journal.folder, self._purpose)
         self._name = f"{step.split} ({step.kind})"
 
-    def run(self, silos: tuple[str, ...], model: Vector | None) -> ScoresRecord:
-        """The sum and who is in it; or, with fewer than the threshold, why there is none. Nothing is revealed then."""
+    def run(self, silos: tuple[str, ...], model: Vector | None, origin: Vector | None = None) -> ScoresRecord:
+        """The sum and who is in it; or, with fewer than the threshold, why there is none. Nothing is revealed then.
+
+        `origin` is what the silos made their own models from, if that was a shared one: they agree on it, it is not sent again.
+        """
         step = self._step
         self._desk.observe(StepStarted(self._name, step.round, silos))
         record = ScoresRecord(step.round, step.kind, step.split, time.time(), {}, {})
         for _ in range(_TRIES):
             phases = self._phases(0)
             try:
-                opened, survivors, receipts = self._attempt(phases, silos, model)
+                opened, survivors, receipts = self._attempt(phases, silos, model, origin)
                 found = sum_of(self._desk.plan, opened, len(survivors))
             except (AggregationError, EvaluationError) as error:
                 why = f"{type(error).__name__}: {error}"
@@ -62,10 +65,10 @@ class SummedScoring:
         self._pending.drop()
 
     def _attempt(
-        self, phases: Phases, silos: tuple[str, ...], model: Vector | None
+        self, phases: Phases, silos: tuple[str, ...], model: Vector | None, origin: Vector | None
     ) -> tuple[np.ndarray[Any, np.dtype[Any]], tuple[str, ...], dict[str, Receipt]]:
         """A fresh attempt, or another one to open the sum that is kept: silos open one, and repeat their word on that."""
-        state, total, receipts = self._kept(phases) or self._collect(phases, silos, model)
+        state, total, receipts = self._kept(phases) or self._collect(phases, silos, model, origin)
         return phases.open(state, total), state.uploaded, receipts
 
     def _kept(self, phases: Phases) -> tuple[ServerState, Unsigned, dict[str, Receipt]] | None:
@@ -78,11 +81,12 @@ class SummedScoring:
         return state, total, known.receipts
 
     def _collect(
-        self, phases: Phases, silos: tuple[str, ...], model: Vector | None
+        self, phases: Phases, silos: tuple[str, ...], model: Vector | None, origin: Vector | None
     ) -> tuple[ServerState, Unsigned, dict[str, Receipt]]:
         plan, started = self._desk.plan, time.time()
         wire = None if model is None else to_wire(model)
-        manifest = propose(plan, self._desk.job, self._members, self._purpose, vector_size(plan), wire)
+        agreed = wire if origin is None else to_wire(origin)
+        manifest = propose(plan, self._desk.job, self._members, self._purpose, vector_size(plan), agreed)
         phases.address = address = msgspec.structs.replace(phases.address, attempt=self._next_attempt())
         state, total = phases.collect(manifest, silos, Work("scoring", ScoreMasked(address, wire), MaskedScores))
         self._pending.keep(state, total, phases.receipts, phases.failures, started)

@@ -68,7 +68,12 @@ def rules_for(plan: Plan, purpose: str, size: int, n_silos: int, shown: Manifest
 
 def check_model(manifest: Manifest, model: bytes | memoryview | None) -> None:
     """Raises AggregationError if this is not the model that all silos of the attempt were told of."""
-    if manifest.parameters.get("model") != _digest(model):
+    check_digest(manifest, _digest(model))
+
+
+def check_digest(manifest: Manifest, digest: str) -> None:
+    """As `check_model`, for a model of which the silo has kept the digest."""
+    if manifest.parameters.get("model") != digest:
         raise AggregationError("the model is not the one in the manifest that all silos agreed on; nothing was sent.")
 
 

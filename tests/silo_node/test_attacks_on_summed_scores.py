@@ -15,6 +15,7 @@ from evaluation.summed import vector_size
 from privacy.ledger import Ledger
 from privacy.secure_aggregation.agreement import check_model, count_bound, masked_counts, propose
 from privacy.secure_aggregation.payload import payload_size
+from protocol.canonical import digest_bytes
 from protocol.errors import AggregationError, GateError
 from protocol.messages import (
     Address,
@@ -23,8 +24,10 @@ from protocol.messages import (
     AskVouch,
     Deliver,
     Describe,
+    Done,
     MaskedScores,
     MaskedUpdate,
+    Personalise,
     Refusal,
     Release,
     Request,
@@ -410,3 +413,28 @@ def test_without_the_others_shares_of_this_attempt_nothing_is_masked(aggregator:
     new = aggregator.address(1, UPDATE, 1)
     aggregator.boxes(new, aggregator.keys(new, aggregator.manifest(UPDATE)))
     refused(aggregator.ask("s0", TrainMasked(new, 60.0, aggregator.model)), "AggregationError", "never delivered")
+
+
+def test_models_fine_tuned_from_different_ones_do_not_meet_in_a_sum(tmp_path: Path) -> None:
+    """One hospital fine-tunes the real model, the others one whose gradients are zero: their scores stay in one bin."""
+    purpose = scores_purpose("personalised", "test")
+    aggregator = Aggregator(tmp_path, plan_of(**{"evaluation.personalise": "fine_tune"}))
+    dead = memoryview(bytes(len(aggregator.model)))
+    for name in NAMES:
+        model = aggregator.model if name == "s0" else dead
+        assert isinstance(aggregator.ask(name, Personalise(aggregator.address(3, UPDATE), 60.0, model)), Done)
+    for attempt, agreed in enumerate((None, aggregator.model, dead)):
+        address = aggregator.address(3, purpose, attempt)
+        manifest = propose(aggregator.plan, "job-1", aggregator.members, purpose, vector_size(aggregator.plan), agreed)
+        found = aggregator.masked(address, aggregator.boxes(address, aggregator.keys(address, manifest)))
+        sent = {name for name, one in found.items() if isinstance(one, MaskedScores)}
+        assert sent == ({"s0"} if agreed is aggregator.model else set(NAMES[1:]) if agreed is dead else set())
+
+
+def test_a_model_that_was_fine_tuned_is_not_called_one_of_another_origin(tmp_path: Path) -> None:
+    aggregator = Aggregator(tmp_path, plan_of(**{"evaluation.personalise": "fine_tune"}))
+    state = aggregator.nodes["s0"]._jobs["job-1"].state
+    aggregator.ask("s0", Personalise(aggregator.address(3, UPDATE), 60.0, aggregator.model))
+    first = state.origin()
+    aggregator.ask("s0", Personalise(aggregator.address(3, UPDATE), 60.0, memoryview(bytes(len(aggregator.model)))))
+    assert state.origin() == first == digest_bytes(aggregator.model)
