@@ -29,6 +29,7 @@ from protocol.secure_aggregation import Member
 from protocol.transport.base import Transport
 from protocol.transport.nats import NatsTransport
 from protocol.transport.nats.kit import endpoint_of
+from protocol.transport.nats.streams import sizes_for
 
 _log = logging.getLogger(__name__)
 _LOOK_S = 0.5
@@ -186,6 +187,7 @@ def connected(office: Office, settings: ServiceSettings) -> Iterator[Aggregator]
         office.aggregator.open_identity(),
         {member.name: member.public_key for member in members},
         consortium=roster.consortium,
+        sizes=sizes_for(office.settings().max_file, len(roster.members)),
     )
 
     def presence() -> Mapping[str, tuple[str, float | None]]:

@@ -18,6 +18,7 @@ from protocol.transport.nats.desk import Desk
 from protocol.transport.nats.heartbeat import Heartbeat, Notice, open_heartbeat
 from protocol.transport.nats.heartbeat import seal as seal_heartbeat
 from protocol.transport.nats.memory import Memory, Remembered
+from protocol.transport.nats.streams import Sizes, sizes_for
 from protocol.transport.nats.subjects import check_name
 from protocol.transport.nats.transfer import Envelope, Parcel, Transfer, open_chunk, pack
 from tests.protocol.wire_keys import AGGREGATOR, STRANGER
@@ -250,3 +251,13 @@ def test_a_heartbeat_is_its_silos_own() -> None:
 def test_a_name_that_could_reach_another_subject_is_refused(name: str) -> None:
     with pytest.raises(TransportError, match="cannot name a silo"):
         check_name(name)
+
+
+@pytest.mark.parametrize("silos", [3, 10, 50])
+@pytest.mark.parametrize("max_file", [10**10, 2 * 10**10, 10**12])
+def test_streams_of_any_number_of_silos_fit_into_the_broker_s_disk_or_are_refused(silos: int, max_file: int) -> None:
+    found, usual = sizes_for(max_file, silos), Sizes()
+    assert found.broadcast * 2 + silos * (found.down + found.up) <= max_file
+    assert (found.broadcast, found.down, found.up) <= (usual.broadcast, usual.down, usual.up)
+    with pytest.raises(TransportError, match="storage-gb"):
+        sizes_for(10**8, silos)

@@ -33,6 +33,27 @@ class Sizes:
     redeliver_s: float = 10.0
 
 
+_USED = 0.8
+"""Of the broker's disk: while a stream is changed the broker counts it twice."""
+_LEAST = 16 << 20
+
+
+def sizes_for(max_file: int, silos: int) -> Sizes:
+    """Sizes of streams for so many silos that fit into a broker's `max_file` bytes; never more than the usual ones.
+
+    Raises TransportError if they would be too small for any model.
+    """
+    usual = Sizes()
+    factor = min(1.0, _USED * max_file / (2 * usual.broadcast + silos * (usual.down + usual.up)))
+    found = Sizes(int(factor * usual.broadcast), int(factor * usual.down), int(factor * usual.up))
+    if found.down < _LEAST:
+        raise TransportError(
+            f"the broker's {max_file / 1e9:.1f} GB are too little for {silos} silos; make it with more --storage-gb, "
+            "or raise max_file in settings.json and `fedward consortium reload`."
+        )
+    return found
+
+
 async def ensure(link: Link, silos: Iterable[str], sizes: Sizes) -> None:
     """Make what is missing and bring the rest up to date. Raises TransportError."""
     await _stream(link, BROADCAST, ["fl.bc.>"], "interest", sizes.broadcast, sizes.replicas)
