@@ -13,6 +13,7 @@ from protocol.canonical import digest_bytes
 from protocol.errors import CohortError, DeadlineError, SiloError
 from protocol.messages import Address, Description, Personalise, Score, Scores, Train, Update
 from protocol.vectors import Vector, from_wire
+from silo_node.charges import check_round
 from silo_node.job import Job, OpenJob
 from silo_node.scoring import log_probabilities
 from silo_node.scoring import score as score_part
@@ -48,7 +49,11 @@ def _shared(values: Iterable[tuple[str | None, str]]) -> tuple[str, ...]:
 
 
 def train(job: OpenJob, request: Train, start: float) -> Update:
-    """One round of local training, counted from `start` (time.monotonic()). Raises DeadlineError or TrainingError."""
+    """One round of local training, counted from `start` (time.monotonic()).
+
+    Raises DeadlineError, TrainingError, and SiloError if the plan has no such round.
+    """
+    check_round(job.plan, request.address.round)
     number, vector = request.address.round, from_wire(request.model)
     job.model.load(vector, job.state.personal(before=number))
     outcome = job.trainer.round(number, start + request.deadline_s)
@@ -114,6 +119,8 @@ def load_federated(job: Job, number: int, vector: Vector) -> None:
 
 def score(job: OpenJob, request: Score) -> Scores:
     """Score one model on one part. Raises SiloError if this silo does not have it, CohortError if the part is empty."""
+    if request.split == "train":
+        raise SiloError("no plan foresees scores on the patients that trained; they would say who did.")
     mixed = request.kind == "personalised" and job.plan.evaluation.personalise == "mix"
     alone = _alone_rows(job, request.split) if (request.with_alone or mixed) and request.kind != "alone" else None
     if mixed and job.state.model("alone") is None:

@@ -27,14 +27,19 @@ def round_charge(plan: Plan, privacy: PatientPrivacy, guarantee: Guarantee, numb
     Under mechanism distributed each attempt is a fresh sample with a charge of its own: a share of noise hides an update only
     once, so it may not be part of a second sum.
     """
-    rounds = plan.federation.rounds
-    if not 1 <= number <= rounds:
-        raise SiloError(f"the plan has rounds 1 to {rounds}; round {number} is not among them.")
+    check_round(plan, number)
     event = training_event(
         guarantee.noise_multiplier, guarantee.sampling_rate, guarantee.steps_per_round, privacy.max_silos_per_patient
     )
     name = f"round/{number}/{attempt}" if privacy.mechanism == "distributed" else f"round/{number}"
     return Charge(name, "train", event)
+
+
+def check_round(plan: Plan, number: int) -> None:
+    """Raises SiloError if the plan has no round `number`: what each hospital agreed to is this many updates, not more."""
+    rounds = plan.federation.rounds
+    if not 1 <= number <= rounds:
+        raise SiloError(f"the plan has rounds 1 to {rounds}; round {number} is not among them.")
 
 
 def scores_charge(plan: Plan, privacy: PatientPrivacy, number: int, kind: str, split: str) -> Charge:

@@ -29,6 +29,7 @@ from protocol.messages import (
 from protocol.secure_aggregation import UPDATE, Where
 from protocol.vectors import from_wire
 from silo_node import answers, private_answers, secure_scores
+from silo_node.charges import check_round
 from silo_node.gate import UNSIGNED
 from silo_node.job import Job, OpenJob, PrivateJob
 from silo_node.secure import SecurePart, as_wire
@@ -54,6 +55,8 @@ def answer(job: Job, request: Request, start: float) -> Release:
         if where.purpose != UPDATE:
             secure_scores.check_foreseen(job.plan, where)
             job.secure.refuse_if_opened(where)
+        else:
+            check_round(job.plan, where.round)
         return Advertised(address, job.secure.advertise(request.manifest, where))
     if isinstance(request, ShareSecrets):
         return Shared(address, job.secure.share(where, request.advertisements))

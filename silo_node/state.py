@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from protocol.errors import SiloError
-from protocol.plan import Plan, parse_plan
+from protocol.plan import Plan, parse_canonical
 from protocol.vectors import Vector, load_tensors, save_tensors
 
 Personal = Mapping[str, np.ndarray[Any, Any]]
@@ -44,7 +44,7 @@ class JobState:
     def plan(self) -> Plan | None:
         """The plan this job was described with, if any."""
         path = self.folder / "plan.json"
-        return parse_plan(path.read_text(encoding="utf-8")) if path.exists() else None
+        return parse_canonical(path.read_bytes()) if path.exists() else None
 
     def keep_personal(self, round_number: int, tensors: Personal, keep_last: int) -> None:
         """Keep the personal parts of a round; forget those that no repeated round or final average can need."""

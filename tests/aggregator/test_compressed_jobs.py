@@ -137,7 +137,7 @@ def test_what_top_k_held_back_is_added_to_the_next_update(tmp_path: Path) -> Non
 
 
 def test_what_was_held_back_survives_rounds_the_silo_missed_and_old_rounds_are_forgotten(tmp_path: Path) -> None:
-    desk = Desk(compressed(TOP, OPEN), tmp_path)
+    desk = Desk(compressed(TOP, {**OPEN, "federation.rounds": 5}), tmp_path)
     desk.train(1)
     desk.train(2)
     first = desk.train(5)

@@ -415,6 +415,13 @@ def test_without_the_others_shares_of_this_attempt_nothing_is_masked(aggregator:
     refused(aggregator.ask("s0", TrainMasked(new, 60.0, aggregator.model)), "AggregationError", "never delivered")
 
 
+def test_no_keys_are_made_for_an_update_beyond_the_plan_s_rounds(aggregator: Aggregator) -> None:
+    """Without this an aggregator could go on for ever, each time without another hospital."""
+    for number in (0, aggregator.plan.federation.rounds + 1, 10**9):
+        answer = aggregator.ask("s0", Advertise(aggregator.address(number, UPDATE), aggregator.manifest(UPDATE)))
+        refused(answer, "SiloError", "is not among them")
+
+
 def test_models_fine_tuned_from_different_ones_do_not_meet_in_a_sum(tmp_path: Path) -> None:
     """One hospital fine-tunes the real model, the others one whose gradients are zero: their scores stay in one bin."""
     purpose = scores_purpose("personalised", "test")

@@ -33,6 +33,7 @@ from protocol.vectors import Layout, from_wire, to_wire
 from silo_node.cohort import StoreWriter
 from silo_node.node import SiloNode
 from silo_node.release_checks import Passage
+from silo_node.state import JobState
 from tests.conftest import MakePlan, MakeStore, tiny_node
 
 OVERFLOW = {"name": "ScaleIntensityRange", "args": {"a_min": 0.0, "a_max": 1.0, "b_min": 0.0, "b_max": 1e39}}
@@ -224,6 +225,16 @@ def test_a_mixed_model_is_the_average_of_both_and_needs_both(make_plan: MakePlan
     assert mixed.loss <= (federated.loss + alone.loss) / 2 + 1e-9
 
 
+def test_a_plan_is_kept_to_the_letter_also_with_letters_that_yaml_does_not_know(make_plan: MakePlan, tmp_path: Path) -> None:
+    for name in ("a\x7fb", "a\x85b\u2028", "1e-7", "no", "\U0001f600"):
+        plan = make_plan(**{"task.class_names": [name, "other"]})
+        state = JobState(tmp_path, f"job-{plan.digest[7:20]}")
+        state.keep_plan(plan)
+        known = state.plan()
+        assert known is not None
+        assert known.digest == plan.digest
+
+
 def test_what_does_not_fit_is_refused_with_a_reason(desk: Desk) -> None:
     def refusal(answer: Release, error: str, says: str) -> None:
         assert isinstance(answer, Refusal)
@@ -239,6 +250,9 @@ def test_what_does_not_fit_is_refused_with_a_reason(desk: Desk) -> None:
     refusal(desk.ask(Describe(desk.address(), b"a: 1")), "PlanError", "JSON")
     refusal(desk.ask(Describe(desk.address(), b"{}")), "PlanError", "missing")
     refusal(desk.ask(Train(desk.address(1), 60.0, memoryview(b"\0" * 8))), "MessageError", "does not fit")
+    for number in (0, desk.plan.federation.rounds + 1, 10**9):
+        refusal(desk.train(number), "SiloError", "is not among them")
+    refusal(desk.ask(Score(desk.address(1), "federated", "train", to_wire(desk.vector))), "SiloError", "that trained")
     refusal(desk.ask(Train(desk.address(1), 0.0, to_wire(desk.vector))), "DeadlineError", "deadline")
     refusal(desk.ask(Score(desk.address(1), "alone", "test")), "SiloError", "no model of kind")
     refusal(desk.ask(Score(desk.address(1), "federated", "everyone", to_wire(desk.vector))), "CohortError", "no part")
