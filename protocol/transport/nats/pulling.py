@@ -28,18 +28,22 @@ _USUAL = ("404", "408")  # nothing there, nothing came in time
 
 
 class Source:
-    """One consumer of one stream. No heartbeats are asked for: with nats-py they cost messages that come again much later."""
+    """One consumer of one stream. No heartbeats are asked for: with nats-py they cost messages that come again much later.
+
+    Each pull has an inbox of its own, so that the end of an old one is told from that of the one that counts. Asking again for
+    both would leave one more pull at the broker each time, until it takes no more and every message is late.
+    """
 
     def __init__(self, api: str, stream: str, consumer: str) -> None:
         self._subject = next_messages(api, stream, consumer)
         self._name, self._inbox = stream, ""
         self._arrived: asyncio.Queue[Msg | None] = asyncio.Queue()
-        self._window = 2
+        self._window, self._pull = 2, 0
 
     async def subscribe(self, client: Client) -> None:
         """Listen for what is pulled, on a new client."""
         self._inbox = client.new_inbox()
-        await client.subscribe(self._inbox, cb=self._on_message)
+        await client.subscribe(f"{self._inbox}.*", cb=self._on_message)
 
     def returned(self) -> None:
         """The connection was away, and with it everything that was asked for."""
@@ -55,7 +59,8 @@ class Source:
                 try:
                     client = await link.client()
                     ask = {"batch": self._window, "expires": int(_EXPIRES_S * 1e9)}
-                    await client.publish(self._subject, json.dumps(ask).encode(), reply=self._inbox)
+                    self._pull += 1
+                    await client.publish(self._subject, json.dumps(ask).encode(), reply=f"{self._inbox}.{self._pull}")
                 except RETRY as error:
                     _log.debug("asking again: %s", type(error).__name__)
                     await asyncio.sleep(_PAUSE_S)
@@ -68,6 +73,8 @@ class Source:
                 credit = 0
                 continue
             status = "returned" if message is None else (message.headers or {}).get("Status")
+            if message is not None and status is not None and message.subject != f"{self._inbox}.{self._pull}":
+                continue
             if message is None or status is not None:
                 credit = 0
                 if message is not None and status not in _USUAL:
