@@ -2,7 +2,9 @@
 
     python -m fedward.cluster.silos NAME=CONFIG=LOG ...
 
-A silo that dies is started again, as a hospital's service manager would. SIGTERM ends all of them in order.
+A silo that dies is started again, as a hospital's service manager would. One that ends by itself with an error, soon after it
+was started for the first time, was started with something wrong: then all end, and its last words are said. SIGTERM ends all of
+them in order.
 """
 
 from __future__ import annotations
@@ -12,57 +14,85 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
 _PAUSE_S = 1.0
+_NEW_S = 60.0
+_ENDINGS = (signal.SIGTERM, signal.SIGINT)
 _log = logging.getLogger(__name__)
 
 
 class Parent:
     """Forks one child a silo. Must not have threads of its own: a fork would copy their locks as they are."""
 
-    def __init__(self, silos: dict[str, tuple[Path, Path]]) -> None:
-        self._silos, self._children, self._ending = silos, dict[int, str](), False
+    def __init__(self, silos: dict[str, tuple[Path, Path]], serve: Callable[[Path, Path], int]) -> None:
+        self._silos, self._serve = silos, serve
+        self._children, self._ending, self._started = dict[int, str](), False, time.monotonic()
+        self._again: set[str] = set()
 
-    def run(self) -> None:
-        """Until SIGTERM."""
+    def run(self) -> int:
+        """Until SIGTERM; the exit code."""
+        for number in _ENDINGS:
+            signal.signal(number, self._end)
         for name in self._silos:
             self._fork(name)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._end)
+        wrong = 0
         while self._children:
-            try:
-                child, _ = os.wait()
-            except InterruptedError:
-                continue
+            child, status = os.wait()  # a signal's handler runs meanwhile
             name = self._children.pop(child)
-            if not self._ending:
-                _log.warning("died", extra={"event": "silo died, started again", "silo": name})
-                time.sleep(_PAUSE_S)
-                self._fork(name)
+            if self._ending:
+                continue
+            if self._was_wrong(name, code := os.waitstatus_to_exitcode(status)):
+                wrong = code
+                self._say_why(name)
+                self._end(signal.SIGTERM, None)
+                continue
+            _log.warning("died", extra={"event": "silo died, started again", "silo": name})
+            time.sleep(_PAUSE_S)
+            self._again.add(name)
+            self._fork(name)
+        return wrong
+
+    def _was_wrong(self, name: str, code: int) -> bool:
+        return code > 0 and name not in self._again and time.monotonic() - self._started < _NEW_S
+
+    def _say_why(self, name: str) -> None:
+        _log.error("ended", extra={"event": "silo ended by itself", "silo": name})
+        _, log = self._silos[name]
+        for line in log.read_text(encoding="utf-8", errors="replace").splitlines()[-2:]:
+            print(f"{name}: {line}", file=sys.stderr, flush=True)
 
     def _fork(self, name: str) -> None:
-        child = os.fork()
-        if child == 0:
-            config, log = self._silos[name]
-            os._exit(_serve(config, log))
-        self._children[child] = name
-        if self._ending:  # the signal came between fork and here
-            os.kill(child, signal.SIGTERM)
+        """An end that is asked for in the middle of this comes after it, in the child too, so that nobody misses it."""
+        config, log = self._silos[name]
+        signal.pthread_sigmask(signal.SIG_BLOCK, _ENDINGS)
+        try:
+            if self._ending:
+                return
+            child = os.fork()
+            if child:
+                self._children[child] = name
+                return
+            for number in _ENDINGS:
+                signal.signal(number, signal.SIG_DFL)
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDINGS)
+        os._exit(self._serve(config, log))
 
     def _end(self, _number: int, _frame: FrameType | None) -> None:
         self._ending = True
-        for child in self._children:
-            os.kill(child, signal.SIGTERM)
+        for child in tuple(self._children):
+            with suppress(ProcessLookupError):  # it has just ended by itself
+                os.kill(child, signal.SIGTERM)
 
 
-def _serve(config: Path, log: Path) -> int:
+def serve(config: Path, log: Path) -> int:
     """A child's whole life; its exit code."""
     from fedward.__main__ import main
 
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
@@ -82,8 +112,10 @@ def _silos(words: list[str]) -> dict[str, tuple[Path, Path]]:
 
 
 if __name__ == "__main__":
+    import torch._dynamo  # noqa: F401 - the first optimiser loads it: two seconds in each silo's first round
+
     import silo_node.service.serve  # noqa: F401 - loaded once, before the first fork
     from protocol.service_log import start_log
 
     start_log("json")
-    Parent(_silos(sys.argv[1:])).run()
+    sys.exit(Parent(_silos(sys.argv[1:]), serve).run())

@@ -7,7 +7,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,23 +43,35 @@ def start(hospitals: Mapping[str, Hospital], settings: ClusterSettings, processe
     processes.start("broker", [binary, "-c", str(layout.office.config)])
     await_port(layout.broker_port, 20.0, processes)
     tick("starting aggregator and silos")
-    fedward = [sys.executable, "-m", "fedward"]
-    folder = str(layout.office.folder)
-    mlflow = ["--tracking-folder", str(settings.out)]
-    processes.start("aggregator", [*fedward, "aggregator", "serve", "--folder", folder, *mlflow, "--log", "json"])
-    silos = [f"{name}={config.absolute()}={processes.log(name).absolute()}" for name, config in layout.configs.items()]
-    processes.start("silos", [sys.executable, "-m", "fedward.cluster.silos", *silos])
-    end = time.monotonic() + _START_S
-    waiting = dict(layout.health)
+    processes.start("aggregator", aggregator_command(layout, settings))
+    processes.start("silos", silos_command(layout, tuple(layout.configs), processes))
+    await_silos(layout.health, processes)
+    return layout
+
+
+def aggregator_command(layout: Layout, settings: ClusterSettings) -> list[str]:
+    """What serves the jobs; killed, it goes on when the same command is started again."""
+    folder = ["--folder", str(layout.office.folder), "--tracking-folder", str(settings.out)]
+    return [sys.executable, "-m", "fedward", "aggregator", "serve", *folder, "--log", "json"]
+
+
+def silos_command(layout: Layout, names: Sequence[str], processes: Processes) -> list[str]:
+    """One parent of these silos; each has a log of its own."""
+    silos = [f"{name}={layout.configs[name].absolute()}={processes.log(name).absolute()}" for name in names]
+    return [sys.executable, "-m", "fedward.cluster.silos", *silos]
+
+
+def await_silos(health: Mapping[str, int], processes: Processes, seconds: float = _START_S) -> None:
+    """Until each silo's health page says that it is ready. Raises FederationError."""
+    end, waiting = time.monotonic() + seconds, dict(health)
     while waiting:
         processes.check()
         waiting = {name: port for name, port in waiting.items() if not _ready(port)}
-        if time.monotonic() > end:
+        if waiting and time.monotonic() > end:
             raise FederationError(
-                f"{', '.join(waiting)} not ready after {_START_S:g} s; see {processes.log(next(iter(waiting)))}."
+                f"{', '.join(waiting)} not ready after {seconds:g} s; see {processes.log(next(iter(waiting)))}."
             )
         time.sleep(0.1)
-    return layout
 
 
 def run_plan(
