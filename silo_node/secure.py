@@ -14,10 +14,11 @@ import numpy as np
 
 from privacy.secure_aggregation import client
 from privacy.secure_aggregation.agreement import rules_for
-from privacy.secure_aggregation.client_state import ClientState
+from privacy.secure_aggregation.boxes import open_shares
+from privacy.secure_aggregation.client_state import ClientState, Phase
 from privacy.secure_aggregation.manifest import check_manifest
 from privacy.secure_aggregation.masking import Unsigned
-from privacy.secure_aggregation.statements import words
+from privacy.secure_aggregation.statements import check_enough, words
 from protocol.errors import AggregationError, SiloError
 from protocol.identity import Identity
 from protocol.plan import Plan
@@ -64,9 +65,12 @@ class SecurePart:
         self._load(where)
         self._write(self._file(where.purpose, "boxes"), _encoder.encode(boxes))
 
-    def manifest(self, where: Where) -> Manifest:
-        """What this attempt agreed on."""
-        return self._load(where).manifest
+    def ready(self, where: Where) -> Manifest:
+        """What this attempt agreed on. Raises AggregationError, before anything is trained or paid for, if it cannot mask."""
+        state = self._load(where)
+        state.expect(Phase.SHARED)
+        check_enough(len(open_shares(state, self._boxes(where))), state.manifest, "silos shared")
+        return state.manifest
 
     def mask(self, where: Where, vector: Unsigned) -> Unsigned:
         """P3: `vector` (size,) masked in place against those whose shares were delivered; once an attempt."""

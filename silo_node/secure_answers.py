@@ -79,7 +79,7 @@ def _train(job: Job, secure: SecurePart, request: TrainMasked, start: float) -> 
     where = _where(request.address)
     if where.purpose != UPDATE:
         raise SiloError("an update is asked for in the name of a scoring; it is refused.")
-    manifest = secure.manifest(where)
+    manifest = secure.ready(where)
     check_model(manifest, request.model)
     plain = Train(request.address, request.deadline_s, request.model)
     if isinstance(job, PrivateJob) and job.privacy.mechanism == "distributed":

@@ -40,7 +40,7 @@ def masked(job: Job, secure: SecurePart, request: ScoreMasked, where: Where) -> 
     if where.purpose == UPDATE:
         raise SiloError("scores are asked for in the name of a round; they are refused.")
     secure.refuse_if_opened(where)  # asked when keys were made, too; in between another process of this silo may have opened
-    manifest = secure.manifest(where)
+    manifest = secure.ready(where)
     _check_agreed(job, request, where, manifest)
     private = isinstance(job, PrivateJob)
     vector = masked_counts(_counts(job, request, where), len(manifest.roster), noised=private)

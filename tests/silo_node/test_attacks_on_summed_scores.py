@@ -49,6 +49,7 @@ from protocol.vectors import to_wire
 from silo_node.node import SiloNode
 from silo_node.policy import Policy
 from silo_node.release_checks import Passage, check_kind
+from tests.aggregator.test_distributed_privacy import plan as distributed_plan
 from tests.aggregator.test_secure_rounds import PRIVATE_SECURE, SECURE
 from tests.conftest import GENEROUS, tiny_node, tiny_plan, tiny_store
 
@@ -215,6 +216,7 @@ def test_a_silo_that_is_shown_another_model_than_the_others_sends_nothing(aggreg
     """One hospital scores the real model, the others one that puts every score into one bin: the sum would be that one's."""
     address = aggregator.address(3, TEST)
     boxes = aggregator.boxes(address, aggregator.keys(address, aggregator.manifest(TEST)))
+    aggregator.each(lambda name: Deliver(address, boxes[name]))
     other = memoryview(bytes(len(aggregator.model)))
     refused(aggregator.ask("s1", ScoreMasked(address, other)), "AggregationError", "the model is not the one")
     address = aggregator.address(1, UPDATE)
@@ -413,6 +415,24 @@ def test_without_the_others_shares_of_this_attempt_nothing_is_masked(aggregator:
     new = aggregator.address(1, UPDATE, 1)
     aggregator.boxes(new, aggregator.keys(new, aggregator.manifest(UPDATE)))
     refused(aggregator.ask("s0", TrainMasked(new, 60.0, aggregator.model)), "AggregationError", "never delivered")
+
+
+@pytest.mark.parametrize("delivered", ["none", "another silo's", "altered", "too few"])
+def test_a_hospital_pays_for_nothing_that_it_could_not_mask(delivered: str, tmp_path: Path) -> None:
+    """Else an aggregator that keeps shares back could spend the budget of a cohort on rounds that never leave it."""
+    aggregator = Aggregator(tmp_path, distributed_plan())
+    address = aggregator.address(1, UPDATE)
+    boxes = aggregator.boxes(address, aggregator.keys(address, aggregator.manifest(UPDATE)))
+    altered = msgspec.structs.replace(boxes["s0"][0], sealed=bytes(len(boxes["s0"][0].sealed)))
+    wrong = {"another silo's": boxes["s1"], "altered": (altered, *boxes["s0"][1:]), "too few": boxes["s0"][:1]}
+    if delivered != "none":
+        aggregator.ask("s0", Deliver(address, wrong[delivered]))
+    ledger, request = tmp_path / "state-s0" / "ledger.jsonl", TrainMasked(address, 60.0, aggregator.model)
+    assert isinstance(aggregator.ask("s0", request), Refusal)
+    assert not Ledger.open(ledger).entries
+    aggregator.ask("s0", Deliver(address, boxes["s0"]))
+    assert isinstance(aggregator.ask("s0", request), MaskedUpdate)
+    assert len(Ledger.open(ledger).entries) == 1
 
 
 def test_no_keys_are_made_for_an_update_beyond_the_plan_s_rounds(aggregator: Aggregator) -> None:
