@@ -15,6 +15,7 @@ from protocol.transport.base import Failure, Transport
 from protocol.vectors import Vector
 
 R = TypeVar("R", bound=Release)
+_WORDS = 4000  # letters of a refusal that are kept; MLflow takes 6000 for a value
 
 
 def ask(
@@ -69,12 +70,18 @@ def _expect(reply: bytes | Failure, address: Address, kind: type[R]) -> R:
         raise UpdateError(f"{reply.kind}: {reply.reason}")
     message = decode_release(reply)
     if isinstance(message, Refusal):
-        raise UpdateError(f"{message.error}: {message.reason}")
+        raise UpdateError(_shown(f"{message.error}: {message.reason}"))
     if message.address != address:
         raise UpdateError("the reply answers another job, plan, round or attempt; it was not used.")
     if not isinstance(message, kind):
         raise UpdateError(f"the reply is a {type(message).__name__}, not the {kind.__name__} that was asked for.")
     return message
+
+
+def _shown(words: str) -> str:
+    """A hospital's own words as they may stand in a journal, in MLflow and on a terminal: not endless, nothing but text."""
+    cut = words if len(words) <= _WORDS else f"{words[:_WORDS]} ..."
+    return "".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in cut)
 
 
 def checked_delta(update: Update | PrivateUpdate, size: int, how: Compression) -> Vector:

@@ -10,6 +10,7 @@ from protocol.secure_aggregation import UPDATE, Purpose
 
 Count = Annotated[int, Meta(ge=0)]
 Round = Annotated[int, Meta(ge=0)]  # 0 stands for "before the first round"
+Word = Annotated[str, Meta(max_length=128)]  # a name or a digest: it stands in logs and in what answers it
 
 # A journal of JSON cannot hold NaN or infinity, so a hospital that sent one would stop the job for good; both fail a range.
 Finite = Annotated[float, Meta(ge=-1e300, le=1e300)]
@@ -23,8 +24,8 @@ class Address(Struct, frozen=True, forbid_unknown_fields=True):
     `purpose` tells the phases of one secure aggregation from those of another; messages outside of one have `update`.
     """
 
-    job: str
-    plan_digest: str
+    job: Word
+    plan_digest: Word
     round: Round
     attempt: Count
     purpose: Purpose = UPDATE

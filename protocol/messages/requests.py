@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from protocol.messages.address import Address, Receipt
+from protocol.messages.address import Address, Receipt, Word
 from protocol.secure_aggregation import Advertisement, EncryptedShares, Manifest, Vouch
 
 
@@ -51,8 +51,8 @@ class Score(Struct, frozen=True, forbid_unknown_fields=True, tag="score"):
     """
 
     address: Address
-    kind: str
-    split: str
+    kind: Word
+    split: Word
     model: memoryview | None = None
     with_alone: bool = False
 

@@ -13,7 +13,7 @@ import pytest
 
 from aggregator.job import Job
 from aggregator.results import write_results
-from protocol.messages import Release, Scores, Update, decode_release, encode
+from protocol.messages import Refusal, Release, Scores, Update, decode_release, decode_request, encode
 from protocol.transport.base import Handler
 from protocol.transport.in_process import InProcessTransport
 from tests.conftest import tiny_node, tiny_plan, tiny_store
@@ -73,3 +73,19 @@ def test_a_hospital_that_sends_impossible_numbers_is_left_out_by_name(
     refused = {**rounds[0].failures, **{silo: reason for one in scores for silo, reason in one.failures.items()}}
     assert set(refused) == {"a"}, refused
     assert all("a" not in one.scores for one in scores if "a" in one.failures)
+
+
+def test_a_hospital_s_own_words_are_kept_short_and_plain(tmp_path: Path) -> None:
+    """They stand in the journal and on the coordinator's terminal, which acts on some letters."""
+    plan = tiny_plan(**{"federation.rounds": 1, "training.local_steps": 1, "evaluation.alone": False})
+    handlers: dict[str, Handler] = {
+        name: tiny_node(name, tiny_store(tmp_path / name, seed=seed), tmp_path / f"state-{name}")
+        for seed, name in enumerate("abc")
+    }
+    handlers["a"] = lambda data: encode(Refusal(decode_request(data).address, "E", "\x1b[2J\x07 no\n" + "x" * 10**6))
+    job = Job(plan, InProcessTransport(handlers), tmp_path / "job", lambda _: None)
+    with closing(job.journal):
+        job.run()
+        reason = job.rounds()[0].failures["a"]
+    assert reason.startswith("E: ?[2J? no\nxxx")
+    assert len(reason) < 5000

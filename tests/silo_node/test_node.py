@@ -250,6 +250,9 @@ def test_what_does_not_fit_is_refused_with_a_reason(desk: Desk) -> None:
     refusal(desk.ask(Describe(desk.address(), b"a: 1")), "PlanError", "JSON")
     refusal(desk.ask(Describe(desk.address(), b"{}")), "PlanError", "missing")
     refusal(desk.ask(Train(desk.address(1), 60.0, memoryview(b"\0" * 8))), "MessageError", "does not fit")
+    long = desk.node(encode(Describe(desk.address(job="x" * 10**6), desk.plan.canonical)))
+    assert len(long) < 1000
+    refusal(decode_release(long), "MessageError", "length")
     for number in (0, desk.plan.federation.rounds + 1, 10**9):
         refusal(desk.train(number), "SiloError", "is not among them")
     refusal(desk.ask(Score(desk.address(1), "federated", "train", to_wire(desk.vector))), "SiloError", "that trained")
