@@ -4,13 +4,14 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 OUT    ?= demo-out
 
-.PHONY: install demo test check format clean
+.PHONY: install demo test check containers format clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo     a whole federation on this machine, with a report at the end (OUT=$(OUT))"
 	@echo "make test     the whole test suite"
 	@echo "make check    ruff, mypy and the import floors"
+	@echo "make containers   build the images and run three hospitals with podman (docs/deploy.md; CONTAINERS=options)"
 	@echo "make install  only the virtual environment $(VENV)"
 
 # The stamp is newer than its sources only if the install finished.
@@ -33,6 +34,11 @@ check: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Not part of any other target: it needs podman, and builds for minutes.
+containers: install
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt podman-compose==1.6.0
+	$(BIN)/python deploy/try_containers.py $(CONTAINERS)
 
 format: install
 	$(BIN)/ruff check --fix .

@@ -1,0 +1,1 @@
+"""The parts of deploy/try_containers.py."""
