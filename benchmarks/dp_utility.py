@@ -9,8 +9,8 @@
 The last line is how settings are chosen: a quarter of the training patients is held out, and the test fold is not looked at.
 
 Distributed is examples/dermoscopy/plan-private.yaml: each hospital adds a share of the noise, and secure aggregation opens only
-the sum. Local is plan-local.yaml beside it: every hospital adds all of it. Everything is the plan as it stands, delta 1e-6; only
-epsilon changes, and fedward finds the noise that goes with it. Fewer steps need less noise each, so below epsilon 8 the
+the sum. Local is plan-local.yaml beside it: every hospital adds all of it. Everything is the plan as it stands, delta 1e-6;
+only epsilon changes, and fedward finds the noise that goes with it. Fewer steps need less noise each, so below epsilon 8 the
 plan's rounds are multiplied by (epsilon / 8)^(2/3): of local's 40, 21 at epsilon 3 and 10 at epsilon 1. About so many did
 best there on patients held out of the training fold; distributed takes the rule over.
 
@@ -228,11 +228,13 @@ def plot(rows: Sequence[Result], reference: Result, path: Path) -> None:
         axis.axhline(0.5, color="#999999", linewidth=0.8)
         axis.annotate("chance", (places[-1], 0.5), xytext=(0, 3), textcoords="offset points", ha="right", color="#666666")
         axis.set_xticks(places, ["∞" if math.isinf(epsilon) else f"{epsilon:g}" for epsilon in epsilons])
-        axis.set(title=site, xlabel="epsilon (a patient, delta 1e-6)", ylim=(0.47, 0.84))
+        axis.set(title=site, xlabel="epsilon (a patient, delta 1e-6)", ylim=(0.47, 0.86))
         axis.spines[["top", "right"]].set_visible(False)
         axis.grid(axis="y", color="#e5e5e5")
     axes[0].set_ylabel("test AUROC")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", fontsize=8, frameon=False, ncols=4)
+    figure.legend(
+        *axes[0].get_legend_handles_labels(), loc="outside lower center", fontsize=8, frameon=False, ncols=4, handlelength=3.5
+    )
     figure.savefig(path, dpi=150, metadata={"Software": None})
     plt.close(figure)
 
