@@ -30,7 +30,10 @@ def reference() -> str:
             lines += ["", f"## {name}", "", *_section(part)]
     for title, names in (("Networks", NETWORKS), ("Preprocessing", PREPROCESSING), ("Augmentation", AUGMENTATION)):
         lines += ["", f"## {title} allowed", "", ", ".join(f"`{name}`" for name in sorted(names)), ""]
-    lines.append("The names are MONAI's, in `monai.networks.nets` and `monai.transforms`; their arguments are MONAI's too.")
+    lines.append(
+        "The names are MONAI's, in `monai.networks.nets` and `monai.transforms`, and their arguments too; `ColourTexture` is "
+        "fedward's own ([dermoscopy.md](dermoscopy.md#why-features-that-cost-nothing))."
+    )
     return "\n".join(lines) + "\n"
 
 
