@@ -120,7 +120,8 @@ def test_a_deadline_that_has_passed_is_refused_before_anybody_is_drawn(tmp_path:
 def test_a_job_s_name_is_one_line_of_known_letters(tmp_path: Path) -> None:
     hospital = Hospital(tmp_path, plan())
     for name in ("job\n", "job\n\n", "Job", "jöb", "../job", "", "j" * 129):
-        refusal(hospital.describe(job=name), "SiloError", "refused")
+        too_long = len(name) > 128  # already refused as it is read
+        refusal(hospital.describe(job=name), *(("MessageError", "length") if too_long else ("SiloError", "refused")))
 
 
 def test_an_update_that_overflows_is_paid_and_leaves_as_finite_numbers(tmp_path: Path) -> None:
