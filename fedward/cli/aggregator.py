@@ -49,25 +49,28 @@ def serve(
 
     from aggregator.consortium.office import Office
     from aggregator.service.office import Aggregator, ServiceSettings, connected
+    from protocol.service_lock import only_one
     from protocol.service_log import start_log
 
-    start_log(log)
+    _check(folder)
     settings = ServiceSettings(tracking_uri, tracking_folder, tries, grace, health_port)
-    import mlflow  # noqa: F401 - these two take seconds; the first job must not wait for them
-    import monai.networks.nets  # noqa: F401
+    with only_one(folder / "serve.lock", "fedward aggregator serve"):  # two would run one job and end it for each other
+        start_log(log)
+        import mlflow  # noqa: F401 - these two take seconds; the first job must not wait for them
+        import monai.networks.nets  # noqa: F401
 
-    outdated = True
-    while outdated:  # a hospital came or went: connect again with the new roster
-        with connected(Office(folder), settings) as service:
+        outdated = True
+        while outdated:  # a hospital came or went: connect again with the new roster
+            with connected(Office(folder), settings) as service:
 
-            def stop(*_: object, ending: Aggregator = service) -> None:
-                ending.stop()
-                for again in (signal.SIGTERM, signal.SIGINT):
-                    signal.signal(again, signal.SIG_DFL)
+                def stop(*_: object, ending: Aggregator = service) -> None:
+                    ending.stop()
+                    for again in (signal.SIGTERM, signal.SIGINT):
+                        signal.signal(again, signal.SIG_DFL)
 
-            for number in (signal.SIGTERM, signal.SIGINT):
-                signal.signal(number, stop)
-            outdated = service.run(until_idle=until_idle)
+                for number in (signal.SIGTERM, signal.SIGINT):
+                    signal.signal(number, stop)
+                outdated = service.run(until_idle=until_idle)
 
 
 @app.command()

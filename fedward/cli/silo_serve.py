@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-ConfigArgument = Annotated[Path, typer.Argument(help="The hospital's configuration; --new writes one.")]
+ConfigArgument = Annotated[Path, typer.Argument(help="The hospital's configuration; `fedward silo serve --new` writes one.")]
 
 _TEMPLATE = """\
 # A hospital's node. Paths are relative to this file. docs/silo.md explains each line.
@@ -36,14 +36,19 @@ def serve(
         write_new(config, _TEMPLATE)
         typer.echo(f"Wrote {config}. Name kit and store in it, then `fedward silo preflight {config}`.")
         return
+    from protocol.consortium.folder import PartyFolder, ready
+    from protocol.service_lock import only_one
     from protocol.service_log import start_log
     from silo_node.service.config import load_config, places
 
     wanted = load_config(config)
-    start_log(wanted.log)
-    from silo_node.service.serve import Service
+    where = places(wanted, config.absolute().parent)
+    ready(PartyFolder(where.kit))
+    with only_one(where.kit / "serve.lock", "fedward silo serve"):  # two would answer, mask and pay in each other's place
+        start_log(wanted.log)
+        from silo_node.service.serve import Service
 
-    Service(wanted, places(wanted, config.absolute().parent)).run()
+        Service(wanted, where).run()
 
 
 def preflight(
