@@ -102,9 +102,10 @@ class Job:
             refused = {reason.split(":", 1)[0] for reason in roster.failures.values()}
             if not roster.descriptions and refused <= _PRIVACY:
                 raise BudgetError(f"no hospital can take part, nothing was charged:\n{named(roster.failures)}")
+            why = f":\n{named(roster.failures)}" if roster.failures else "."
             raise QuorumError(
                 f"{len(roster.descriptions)} of {len(roster.configured)} silos can take part, the plan's quorum is "
-                f"{self.plan.federation.quorum}:\n{named(roster.failures)}"
+                f"{self.plan.federation.quorum}{why}"
             )
         self.journal.remember_all({"roster": roster, "store_digests": digests})
         return roster

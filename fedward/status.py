@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from aggregator.service.live import Live, SiloLive, read_live
-from aggregator.service.queue import Ticket
+from aggregator.service.queue import Standing, Ticket
 
 _COLOURS = {"queued": "dim", "running": "bold cyan", "done": "green", "failed": "bold red", "cancelled": "yellow"}
 _LATE = 0.8
@@ -36,10 +36,22 @@ def draw(tickets: Sequence[Ticket]) -> RenderableType:
             "" if live is None or live.auroc is None else f"{live.auroc:.3f}",
             "" if live is None or live.epsilon is None else f"{live.epsilon:.2f}",
             _ago(time.time() - (standing.ended_at or standing.started_at or standing.submitted_at)),
-            standing.reason.splitlines()[0] if standing.reason else "",
+            Text(_note(ticket, standing)),
         )
         table.add_row(*row)
-    return table if running is None else Group(table, Text(), _silos(running))
+    if running is not None:
+        return Group(table, Text(), _silos(running))
+    last, why = tickets[-1], tickets[-1].standing()
+    if why.state != "failed" or "\n" not in why.reason:
+        return table
+    return Group(table, Text(), Text(f"why {last.name} failed: {why.reason}"))
+
+
+def _note(ticket: Ticket, standing: Standing) -> str:
+    """The first line of why it stands where it stands."""
+    if standing.reason:
+        return standing.reason.splitlines()[0].removesuffix(":")
+    return "its end was asked for" if ticket.cancelled else ""
 
 
 def _silos(live: Live) -> RenderableType:

@@ -130,7 +130,7 @@ class Aggregator:
     def _end(self, ticket: Ticket, standing: Standing, state: State, reason: str) -> None:
         ended = msgspec.structs.replace(standing, state=state, ended_at=time.time(), reason=reason)
         ticket.put(ended)
-        _say("job ended", ticket, outcome=state)
+        _say("job ended", ticket, outcome=state, **({"reason": reason} if state == "failed" else {}))
 
     def _run(self, ticket: Ticket) -> None:
         """The job from where its journal stands to its results."""

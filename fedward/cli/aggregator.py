@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -77,12 +78,16 @@ def serve(
 def submit(
     plan: Annotated[Path, typer.Argument(help="The plan (YAML).")], folder: FolderOption = _FOLDER, json_: JsonOption = False
 ) -> None:
-    """Put a plan in the queue."""
+    """Put a plan in the queue, unless it could never run."""
+    from aggregator.consortium.office import Office
     from aggregator.service.queue import Queue
+    from fedward.submission import refuse_hopeless
     from protocol.plan import load_plan
 
     _check(folder)
-    ticket = Queue(folder).submit(load_plan(plan))
+    wanted = load_plan(plan)
+    refuse_hopeless(wanted, Office(folder))
+    ticket = Queue(folder).submit(wanted)
     if json_:
         typer.echo(json.dumps({"job": ticket.name, "folder": str(ticket.folder)}))
         return
@@ -126,7 +131,7 @@ def status(
     if not (watch and console.is_terminal):
         console.print(draw(queue.tickets()))
         return
-    with Live(draw(queue.tickets()), console=console, auto_refresh=False) as live:
+    with Live(draw(queue.tickets()), console=console, auto_refresh=False) as live, suppress(KeyboardInterrupt):
         while True:
             time.sleep(1.0)
             live.update(draw(queue.tickets()), refresh=True)

@@ -63,11 +63,28 @@ def test_a_status_that_nobody_writes_any_more_says_since_when(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("state", ["queued", "done", "failed", "cancelled"])
-def test_a_job_that_does_not_run_shows_no_hospitals_and_why_it_failed_in_one_line(tmp_path: Path, state: State) -> None:
-    said = drawn(ticket(tmp_path, state, running(), reason="round 3: 1 of 2\n  west: lost"))
+def test_a_job_that_does_not_run_shows_no_hospitals_and_in_one_line_why(tmp_path: Path, state: State) -> None:
+    failed = ticket(tmp_path, state, running(), reason="round 3: 1 of 2:\n  west: lost")
+    ticket(tmp_path, "done")
+    said = drawn(*Queue(tmp_path).tickets())
+    assert failed.name in said
     assert state in said
     assert "round 3: 1 of 2" in said
     assert "west" not in said
+
+
+def test_the_newest_job_tells_all_that_it_failed_of(tmp_path: Path) -> None:
+    said = drawn(
+        ticket(tmp_path, "failed", running(), reason="0 of 1 silos:\n  west: PlanError: lower privacy.metrics_epsilon.")
+    )
+    assert "why 0001-tiny failed: 0 of 1 silos:" in said
+    assert "west: PlanError: lower privacy.metrics_epsilon." in said
+
+
+def test_a_job_whose_end_was_asked_for_says_so_while_it_waits(tmp_path: Path) -> None:
+    waiting = ticket(tmp_path, "queued")
+    Queue(tmp_path).cancel(waiting.name)
+    assert "its end was asked for" in drawn(waiting)
 
 
 def test_a_live_file_that_is_torn_is_passed_over(tmp_path: Path) -> None:
