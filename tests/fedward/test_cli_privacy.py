@@ -15,7 +15,7 @@ PROMISED = {"mechanism", "unit", "epsilon", "delta", "noise_multiplier", "sampli
 
 
 def private(**privacy: Any) -> str:
-    settings = {"mechanism": "local", "batch_patients": 5, "metrics_epsilon": 0.5, **privacy}
+    settings = {"mechanism": "local", "batch_patients": 5, "metrics_epsilon": 0.5, "secure_aggregation": False, **privacy}
     resize = {"data.preprocessing": [{"name": "Resize", "args": {"spatial_size": [16, 16]}}]}
     return tiny_plan(**{**PRIVATE, **resize, "privacy": settings}).canonical.decode()
 
