@@ -98,8 +98,10 @@ def load_policy(path: Path | None) -> Policy:
         if path.stat().st_size > _MAX_BYTES:
             raise PolicyError(f"{path.name}: larger than {_MAX_BYTES} bytes; this is not a policy.")
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise PolicyError(f"{path.name}: cannot be read as UTF-8 text.") from error
+    except OSError as error:
+        raise PolicyError(f"{path.name}: cannot be read ({error.strerror}); check the path and its permissions.") from error
+    except UnicodeDecodeError as error:
+        raise PolicyError(f"{path.name}: is not UTF-8 text; `fedward silo policy` writes one.") from error
     try:
         return parse_part(text, Policy, name=path.name, advice="`fedward silo policy` writes one.")
     except PlanError as error:

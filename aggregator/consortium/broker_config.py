@@ -15,6 +15,7 @@ from protocol.consortium.rosters import tls_keys
 from protocol.errors import ConsortiumError
 
 _MIB = 1 << 20
+_PORT = 4222  # NATS's own
 _Host = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9.\-:]{1,253}\Z")]
 _LISTEN = r"[A-Za-z0-9.\-\[\]:]{1,255}:[0-9]{1,5}"
 _Listen = Annotated[str, msgspec.Meta(pattern=rf"\A{_LISTEN}\Z")]
@@ -42,24 +43,32 @@ class BrokerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def settings_of(
     url: str, folder: str, hosts: tuple[str, ...], listen: str, websocket: str, monitor_port: int, max_file: int
 ) -> BrokerSettings:
-    """Checked settings; the host of `url` comes first among the certificate's. Raises ConsortiumError."""
+    """Checked settings; the host of `url` comes first among the certificate's. Raises ConsortiumError.
+
+    Without `listen` the broker listens everywhere at the port that a tls `url` names.
+    """
     try:
-        host = urlsplit(msgspec.convert(url, Url)).hostname or ""
-        if not host or urlsplit(url).port == 0:
-            raise ConsortiumError(f"--url {url}: name a host, for example tls://broker.example.org:4222.")
+        host, port = urlsplit(msgspec.convert(url, Url)).hostname or "", urlsplit(url).port
+    except ValueError:  # msgspec's among them
+        host, port = "", None
+    if not host or port == 0:
+        raise ConsortiumError(f"--url {url}: write tls://HOST:PORT or wss://HOST:PORT, as in tls://broker.example.org:4222.")
+    port = port if port and url.startswith("tls:") else _PORT
+    try:
         value = {
             "folder": folder,
             "hosts": list(dict.fromkeys((host, *hosts))),
-            "listen": listen,
+            "listen": listen or f"0.0.0.0:{port}",
             "websocket": websocket,
             "monitor_port": monitor_port,
             "max_file": max_file,
         }
         return msgspec.convert(value, BrokerSettings)
-    except ValueError as error:  # msgspec's among them
-        raise ConsortiumError(
-            f"the broker's settings cannot be used: {error}. See `fedward consortium init --help`."
-        ) from error
+    except ValueError as error:
+        key = str(error).rpartition("$.")[2].split("[")[0].strip("`")
+        what = {"hosts": "--host", "listen": "--listen", "websocket": "--websocket", "monitor_port": "--monitor-port"}.get(key)
+        how = {"--host": "a name or an address", "--monitor-port": "a port, 1 to 65535"}.get(what or "", "HOST:PORT")
+        raise ConsortiumError(f"{what}: write {how}." if what else f"the broker's settings cannot be used: {error}.") from error
 
 
 def broker_config(roster: Roster, settings: BrokerSettings) -> str:

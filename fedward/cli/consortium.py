@@ -32,7 +32,9 @@ def init(
     url: Annotated[str, typer.Option(help="The broker's address as hospitals see it, tls://HOST:PORT or wss://HOST:PORT.")],
     folder: FolderOption = _FOLDER,
     host: Annotated[list[str] | None, typer.Option(help="Another name or address of the broker. Repeat for more.")] = None,
-    listen: Annotated[str, typer.Option(help="HOST:PORT at which the broker listens.")] = "0.0.0.0:4222",
+    listen: Annotated[
+        str, typer.Option(help="HOST:PORT at which the broker listens.", show_default="0.0.0.0 and the port of a tls --url")
+    ] = "",
     websocket: Annotated[str, typer.Option(help="HOST:PORT for WebSocket too; none if left out.", show_default=False)] = "",
     monitor_port: Annotated[int, typer.Option(min=1, max=65535, help="Monitoring, on loopback only.")] = 8222,
     storage_gb: Annotated[float, typer.Option(min=0.1, help="Disk the broker may use, GB.")] = 20.0,

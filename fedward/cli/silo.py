@@ -120,7 +120,7 @@ def policy(
         typer.echo(text, nl=False)
         return
     write_new(path, text)
-    typer.echo(f"wrote {path}; edit it. It holds for the next job.")
+    typer.echo(f"wrote {path}; edit it. It holds for the next job of the store beside it whose name it has.")
 
 
 app.command("budget")(budget)

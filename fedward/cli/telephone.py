@@ -21,7 +21,8 @@ def compare(whose: str, expected: str, typed: str | None) -> None:
     elif same_fingerprint(typed, expected):
         return
     raise TrustError(
-        "the fingerprints differ, so nothing was done: the file was changed on its way. Ask for it by another way."
+        "the fingerprints differ, so nothing was done. Read them again, digit by digit; if they still differ, the file was "
+        "changed on its way: ask for it by another way."
     )
 
 

@@ -45,6 +45,9 @@ def check_kit(kit: Kit, name: str, identity: str, tls_key: str) -> x509.Certific
     certificate = load_certificate(kit.certificate)
     same = certificate_digest(certificate) == member.certificate and to_pem(certificate) == kit.certificate
     if not same or key_digest(certificate.public_key()) != tls_key:
+        owner = next((one.name for one in kit.roster.active if one.certificate == certificate_digest(certificate)), name)
+        if owner != name:
+            raise TrustError(f"this is the kit of {owner}, not of {name}. Ask the coordinator for the kit of {name}.")
         raise TrustError("the kit's certificate is not the one the coordinator signed for: it was changed. Ask for it again.")
     check_issued(certificate, load_certificate(kit.roster.ca))
     if certificate.subject != subject(kit.roster.consortium, name, binding(name, identity, tls_key)):

@@ -52,8 +52,10 @@ def load_config(path: Path) -> SiloConfig:
         if path.stat().st_size > _MAX_BYTES:
             raise InputError(f"{path.name}: larger than {_MAX_BYTES} bytes; this is not a silo's configuration.")
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as UTF-8 text; `fedward silo serve --new {path.name}` writes one.") from error
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}; `fedward silo serve --new {path}` writes one.") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: is not UTF-8 text; `fedward silo serve --new FILE` writes one.") from error
     try:
         return parse_part(text, SiloConfig, name=path.name, advice="`fedward silo serve --new FILE` writes one.")
     except PlanError as error:

@@ -62,9 +62,10 @@ def preflight(config: SiloConfig, where: Places) -> Iterator[Check]:
         try:
             yield check()
         except FedwardError as error:
-            yield Check(name, "failed", str(error), "mend what the line says")
+            yield Check(name, "failed", str(error))
         except OSError as error:
-            yield Check(name, "failed", error.strerror or type(error).__name__, "check the path and its permissions")
+            says = ": ".join(str(part) for part in (error.filename, error.strerror or type(error).__name__) if part)
+            yield Check(name, "failed", says, "check the path and its permissions")
 
 
 def _kit(where: Places) -> Check:
@@ -169,7 +170,7 @@ def _store(where: Places) -> Check:
 def _policy(where: Places) -> Check:
     policy = load_policy(where.policy)
     if not where.policy.exists():
-        return Check("policy", "warning", "no file: the defaults hold", f"fedward silo policy {where.policy.name}")
+        return Check("policy", "warning", "no file: the defaults hold", f"fedward silo policy {where.policy}")
     total = f"epsilon {policy.max_epsilon_per_study:g} a study, {policy.max_epsilon_total:g} in all"
     if policy.allow_without_privacy:
         return Check("policy", "warning", f"plans without privacy may run; {total}", "set allow_without_privacy to false")
@@ -215,4 +216,4 @@ def _device(config: SiloConfig) -> Check:
 
 def _target(where: Places) -> tuple[str, int]:
     url = urlsplit(read_public(PartyFolder(where.kit).url).decode("ascii", "replace").strip())
-    return url.hostname or "", url.port or 443
+    return url.hostname or "", url.port or (443 if url.scheme == "wss" else 4222)

@@ -113,6 +113,16 @@ def test_nothing_is_done_when_the_fingerprints_differ_or_nobody_compares(desk: P
     install("north", "--fingerprint", coordinator)
 
 
+def test_the_kit_of_another_hospital_is_called_that() -> None:
+    coordinator = init()["coordinator_fingerprint"]
+    add("north")
+    add("south")
+    kit = ("silo", "join", "--folder", "at-north", "--kit", "consortium/kits/south.kit.json", "--fingerprint", coordinator)
+    refused = invoke(*kit).exception
+    assert isinstance(refused, TrustError)
+    assert str(refused).startswith("this is the kit of south, not of north.")
+
+
 def test_a_coordinator_who_answers_no_at_the_keyboard_adds_nobody(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     init()
     ask("north")
@@ -183,7 +193,7 @@ def test_a_kit_is_written_again_and_never_over_a_file(desk: Path) -> None:
     ("words", "code", "says"),
     [
         (["consortium", "show"], 2, "fedward consortium init"),
-        (["consortium", "init", "thorax", "--url", "nats://x:1"], 2, "settings"),
+        (["consortium", "init", "thorax", "--url", "nats://x:1"], 2, "tls://HOST:PORT"),
         (["consortium", "init", "Thorax", "--url", "tls://x:1"], 2, "consortium"),
         (["consortium", "add-silo", "none.json"], 2, "cannot be read"),
         (["silo", "join", "broker"], 2, "kept for the consortium"),

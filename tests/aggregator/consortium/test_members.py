@@ -170,6 +170,28 @@ def test_an_address_that_cannot_be_is_refused(url: str, listen: str) -> None:
         settings_of(url, "/srv", (), listen, "", 8222, 1 << 30)
 
 
+@pytest.mark.parametrize(
+    ("url", "listen", "websocket", "says"),
+    [
+        ("nats://broker:4222", "", "", "--url nats://broker:4222: write tls://HOST:PORT"),
+        ("broker:4222", "", "", "--url broker:4222: write tls://HOST:PORT"),
+        ("tls://broker:1", "4222", "", "--listen: write HOST:PORT"),
+        ("tls://broker:1", "", "443", "--websocket: write HOST:PORT"),
+    ],
+)
+def test_an_address_that_cannot_be_is_named_with_what_can(url: str, listen: str, websocket: str, says: str) -> None:
+    with pytest.raises(ConsortiumError, match=says):
+        settings_of(url, "/srv", (), listen, websocket, 8222, 1 << 30)
+
+
+@pytest.mark.parametrize(
+    ("url", "port"), [("tls://broker:4333", 4333), ("tls://broker", 4222), ("wss://broker:443", 4222), ("wss://broker", 4222)]
+)
+def test_the_broker_listens_where_hospitals_call_unless_told_otherwise(url: str, port: int) -> None:
+    assert settings_of(url, "/srv", (), "", "", 8222, 1 << 30).listen == f"0.0.0.0:{port}"
+    assert settings_of(url, "/srv", (), "127.0.0.1:5", "", 8222, 1 << 30).listen == "127.0.0.1:5"
+
+
 def test_the_certificate_is_for_the_address_in_the_url() -> None:
     made = settings_of("tls://broker.example.org:4222", "/srv", ("10.0.0.1", "broker.example.org"), "0.0.0.0:1", "", 8222, 1)
     assert made.hosts == ("broker.example.org", "10.0.0.1")

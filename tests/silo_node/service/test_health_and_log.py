@@ -143,3 +143,11 @@ def test_a_wrong_configuration_is_named_with_its_line(tmp_path: Path, text: str,
     path.write_text(text)
     with pytest.raises(InputError, match=says):
         load_config(path)
+
+
+def test_a_configuration_that_is_not_there_is_said_to_be_missing(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"silo.yaml: No such file or directory; `fedward silo serve --new"):
+        load_config(tmp_path / "silo.yaml")
+    (tmp_path / "silo.yaml").write_bytes(b"kit: \xff")
+    with pytest.raises(InputError, match="is not UTF-8 text"):
+        load_config(tmp_path / "silo.yaml")
