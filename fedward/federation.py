@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fedward.hospitals import home_of, ledger_of, policies_of, refuse_plan
+from fedward.hospitals import home_of, ledger_of, policies_of, refuse_plan, refuse_unlabelled
 from protocol.errors import InputError
 from protocol.plan import Plan
 from protocol.plan.federation import refuse_unnamed
@@ -78,6 +78,7 @@ def run_federation(plan: Plan, stores: Mapping[str, Path], settings: Settings, o
     out = settings.out
     _check_device(settings.device)
     cohorts = {name: CohortStore.open(path) for name, path in stores.items()}
+    refuse_unlabelled(plan, cohorts)
     _check_distinct({name: cohort.digest for name, cohort in cohorts.items()})
     nodes = {
         name: SiloNode(

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 
 import platformdirs
 
-from protocol.errors import PolicyError
+from protocol.errors import CohortError, PolicyError
 from protocol.plan import Plan
 
 if TYPE_CHECKING:
     from fedward.federation import Settings
+    from silo_node.cohort import CohortStore
     from silo_node.policy import Policy
 
 
@@ -73,3 +74,19 @@ def refuse_plan(plan: Plan, policies: Mapping[str, Policy]) -> None:
     if len(set(reasons.values())) == 1:
         raise PolicyError(f"{', '.join(reasons)}: {next(iter(reasons.values()))}")
     raise PolicyError("\n".join(f"{name}: {reason}" for name, reason in reasons.items()))
+
+
+def refuse_unlabelled(plan: Plan, cohorts: Mapping[str, CohortStore]) -> None:
+    """Raises CohortError if not one image of some hospital has a class of the plan: mostly a misspelt target.
+
+    A hospital refuses no private plan for it, as that would leave. Here nothing leaves, and patients should not pay for noise.
+    """
+    target, classes = plan.task.target, frozenset(plan.task.classes)
+    empty = [
+        name for name, store in cohorts.items() if not any(sample.labels.get(target) in classes for sample in store.samples)
+    ]
+    if empty:
+        raise CohortError(
+            f"no image of {', '.join(empty)} has a label {target!r} that is one of {', '.join(sorted(classes))}; nothing was "
+            "charged. Mend task.target or task.classes: `fedward silo show STORE` lists the labels."
+        )

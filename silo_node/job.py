@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +27,8 @@ from silo_node.training.device import pick_device
 from silo_node.training.local import Trainer
 from silo_node.training.model import SiloModel
 from silo_node.training.private import PrivateTrainer
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,11 @@ def open_job(name: str, plan: Plan, place: Place, gate: Gate) -> Job:
     gate.admit_cohort(len({sample.patient for sample in place.store.samples}))
     state = JobState(place.root, name)
     cohort = load_cohort(place.store, plan, place.root / "cache")
+    if not len(cohort.labels):  # no refusal, which would leave; but the hospital would pay for nothing and not know it
+        reason = "no image has one of task.classes as its task.target and passes data.preprocessing; it is noise that leaves."
+        event = "no image of this cohort fits the plan"
+        fields = {"event": event, "silo": place.site, "job": name, "reason": reason}
+        _log.warning("%s: %s: %s", place.site, event, reason, extra=fields)
     model = SiloModel(plan, cohort.input_shape, pick_device(place.device))
     size = payload_size(plan, model.layout.size) if privacy.secure_aggregation else 0
     counts = vector_size(plan) if plan.evaluation.scores == "summed" else 0

@@ -106,6 +106,17 @@ def test_without_privacy_a_run_needs_the_word_of_every_hospital_and_that_word_is
 
 
 @pytest.mark.slow
+def test_a_misspelt_target_costs_nobody_anything(tmp_path: Path) -> None:
+    plan = tmp_path / "plan.yaml"
+    plan.write_text(private(epsilon=4.0, sampling_rate=0.5).replace('"target":"finding"', '"target":"findings"'))
+    stores = {name: tiny_store(tmp_path / name, seed=seed).path for seed, name in enumerate(("north", "south"))}
+    silos = [word for name, path in stores.items() for word in ("--silo", f"{name}={path}")]
+    refused = fedward("run", plan, *silos, "--out", tmp_path / "run")
+    assert refused.returncode == 4
+    assert "no image of north, south has a label 'findings'" in refused.stderr
+    assert not list(tmp_path.glob("*.ledger.jsonl"))
+
+
 def test_private_runs_pay_from_one_ledger_beside_the_store_until_it_is_empty(tmp_path: Path) -> None:
     for seed, name in enumerate(("north", "south")):
         tiny_store(tmp_path / name, seed=seed, n=60)

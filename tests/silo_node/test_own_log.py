@@ -37,3 +37,16 @@ def test_a_withheld_reason_is_in_the_silos_own_log(
     assert (line["silo"], line["error"]) == ("north", "OSError")
     assert "No space left on device" in line["reason"]
     assert "DOE" not in json.dumps(lines)
+
+
+@pytest.mark.parametrize("target", ["finding", "findings"])
+def test_a_hospital_none_of_whose_images_fit_a_private_plan_reads_it_and_says_nothing_outside(
+    make_plan: MakePlan, make_store: MakeStore, tmp_path: Path, caplog: pytest.LogCaptureFixture, target: str
+) -> None:
+    plan = make_plan(**PRIVATE, **{"task.target": target})
+    node = tiny_node("north", make_store(), tmp_path / "state")
+    with caplog.at_level(logging.INFO):
+        reply = decode_release(node(encode(Describe(Address("job-1", plan.digest, 0, 0), plan.canonical))))
+    assert not isinstance(reply, Refusal)
+    events = [json.loads(JsonLines().format(record)).get("event") for record in caplog.records]
+    assert ("no image of this cohort fits the plan" in events) == (target == "findings")
