@@ -88,8 +88,8 @@ def _print_secure(console: Console, proof: dict[str, Any] | None) -> None:
         f"{proof['colluders']} may side with the aggregator"
     )
     console.print(
-        f"                    largest sum {proof['largest_sum']:,} of {proof['room']:,} that {proof['width_bits']} bits hold; "
-        f"one step is {proof['step']:.2g}"
+        f"                    values are rounded to {proof['step']:.2g}; in that unit sums reach {proof['largest_sum']:,} "
+        f"of the {proof['room']:,} that {proof['width_bits']} bits hold, so none wraps around"
     )
 
 

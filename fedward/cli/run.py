@@ -57,7 +57,7 @@ def run(
     if ledgers is not None and (beside := ledgers_beside(stores)):
         typer.echo(f"--ledgers: this run is charged there, not to {', '.join(beside)} beside the stores.", err=True)
     if wanted.privacy.mechanism == "none" and accept_no_dp:
-        _warn_no_privacy()
+        _warn_no_privacy(masked=wanted.privacy.secure_aggregation)
     with Progress() as progress:
         result = run_federation(wanted, stores, settings, progress)
     print_result(result)
@@ -65,13 +65,17 @@ def run(
         typer.echo(json.dumps(result.report, ensure_ascii=False))
 
 
-def _warn_no_privacy() -> None:
+def _warn_no_privacy(*, masked: bool) -> None:
     from rich.console import Console
     from rich.panel import Panel
 
+    reads = (
+        "Secure aggregation hides single updates, but what the sums give away over many rounds has no bound"
+        if masked
+        else "Whoever runs the aggregator can read each update and rebuild training images from it in part"
+    )
     text = (
-        "This plan has no differential privacy: epsilon is infinite. Whoever runs the aggregator can read each update and "
-        "rebuild training images from it in part; the finished model may reveal any single patient. Only for data that need "
-        "no protection."
+        f"This plan has no differential privacy: epsilon is infinite. {reads}; the finished model may reveal any single "
+        "patient. Only for data that need no protection."
     )
     Console(stderr=True, emoji=False).print(Panel(text, title="--accept-no-dp", border_style="bold red", style="red"))

@@ -138,6 +138,9 @@ def _say(error: Any, part: type[Part]) -> str:
         key = str(context.get("discriminator", "name")).strip("'")
         return f"{key} must be one of {context.get('expected_tags', 'the documented ones')}"
     got = error["input"]
+    if kind in ("model_attributes_type", "model_type", "dict_type") and isinstance(got, str) and got in _UNION_TAGS:
+        key = "mechanism" if error["loc"][-1:] == ("privacy",) else "name"
+        return f"write {{{key}: {got}}}; docs/plan.md lists what else it takes"
     shown = "" if isinstance(got, dict | list) else f", not {got!r}"
     text = str(error["msg"]).removeprefix("Input ").replace("Tuple should", "list should").replace(" after validation", "")
     return f"{text}{shown}"

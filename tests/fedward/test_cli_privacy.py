@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from fedward.cli.run import _warn_no_privacy
 from tests.conftest import PRIVATE, TINY, tiny_plan, tiny_store
 from tests.fedward.test_cli import fedward
 
@@ -106,6 +107,14 @@ def test_without_privacy_a_run_needs_the_word_of_every_hospital_and_that_word_is
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("masked", [True, False])
+def test_the_warning_says_of_the_aggregator_what_is_true_of_this_plan(masked: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    _warn_no_privacy(masked=masked)
+    said = " ".join(capsys.readouterr().err.replace("│", " ").split())
+    assert ("can read each update" in said) == (not masked)
+    assert "epsilon is infinite" in said
+
+
 def test_a_misspelt_target_costs_nobody_anything(tmp_path: Path) -> None:
     plan = tmp_path / "plan.yaml"
     plan.write_text(private(epsilon=4.0, sampling_rate=0.5).replace('"target":"finding"', '"target":"findings"'))

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from protocol.errors import PlanError
 from protocol.plan import load_plan, parse_plan, plan_template
@@ -51,6 +54,25 @@ def test_a_wrong_value_is_named_with_its_line_and_what_is_allowed(old: str, new:
     assert key == "plan" or line >= line_with(text, f"{section}:")
     if key.count(".") and "[" not in key and key not in ("federation.strategy",):
         assert line == line_with(text, new.splitlines()[0].strip())
+
+
+@pytest.mark.parametrize(
+    ("key", "word", "written"),
+    [
+        ("federation.aggregation", "median", "{name: median}"),
+        ("federation.compression", "quantised", "{name: quantised}"),
+        ("privacy", "none", "{mechanism: none}"),
+    ],
+)
+def test_a_name_where_a_mapping_is_expected_is_shown_as_one(key: str, word: str, written: str) -> None:
+    value = yaml.safe_load(plan_template())
+    *parents, last = key.split(".")
+    part = value
+    for parent in parents:
+        part = part[parent]
+    part[last] = word
+    with pytest.raises(PlanError, match=f"{key}: write {re.escape(written)}"):
+        parse_plan(json.dumps(value))
 
 
 def test_every_error_is_explained_at_once() -> None:
