@@ -21,6 +21,7 @@ from protocol.transport.nats.transfer import CHUNK_BYTES
 
 _log = logging.getLogger(__name__)
 _PAUSE_S = 1.0
+_TELL_AGAIN_S = 60.0
 _REFUSED_FOR_S = 60.0
 """A broker may refuse for a moment while its configuration is reloaded; after this a silo was removed, and must stop."""
 
@@ -44,6 +45,7 @@ class Link:
         self._up, self._cut, self._closed = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._fatal: TransportError | None = None
         self._refused_since: float | None = None
+        self._told, self._told_at = ("", ""), 0.0
 
     async def keep(self) -> None:
         """Connect and stay connected until cancelled."""
@@ -129,6 +131,7 @@ class Link:
         )
 
     def _back(self) -> None:
+        self._told = ("", "")
         self._cut.clear()
         self._up.set()
         self._changed(True)
@@ -160,8 +163,7 @@ class Link:
 
     async def _on_error(self, error: Exception) -> None:
         words = str(error).lower()
-        kind, why = type(error).__name__, _why(error)
-        _log.warning("broker: %s %s", kind, why, extra={"event": "broker", "error": kind, "reason": why})
+        self._tell(type(error).__name__, _why(error))
         if "permissions violation" in words:
             what = "the broker forbade something; its configuration does not fit this release"
             _log.error(what, extra={"event": what})
@@ -172,7 +174,20 @@ class Link:
         if now - self._refused_since > _REFUSED_FOR_S:
             self._give_up("the broker refuses this user: ask the coordinator whether it was removed, or install a new kit.")
 
+    def _tell(self, kind: str, why: str) -> None:
+        """Into the log, once a minute while it stays the same: an attempt a second may fail for days."""
+        now = asyncio.get_running_loop().time()
+        if (kind, why) == self._told and now - self._told_at < _TELL_AGAIN_S:
+            return
+        self._told, self._told_at = (kind, why), now
+        reason = {"reason": why} if why else {}
+        _log.warning("broker: %s %s", kind, why, extra={"event": "broker", "error": kind} | reason)
+
 
 def _why(error: Exception) -> str:
-    """OpenSSL's own words for a certificate that it does not believe: another CA, a wrong clock. Of other errors nothing."""
-    return error.verify_message if isinstance(error, ssl.SSLCertVerificationError) else ""
+    """What can be said of a connection that failed, in OpenSSL's words or in ours; of most errors nothing."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return error.verify_message  # another CA, a wrong clock
+    if "empty response" in str(error):  # a certificate that is not pinned: in TLS 1.3 only the silence after it tells
+        return "it hung up after TLS; was this party removed, or is a newer kit to be installed?"
+    return ""
