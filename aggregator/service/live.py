@@ -14,9 +14,11 @@ from msgspec import Struct
 
 from aggregator.events import Event, JobOpened, RoundCommitted, Scored, SiloAnswered, StepStarted
 from aggregator.spent import Spent
-from evaluation.federated import pooled
+from aggregator.tracking.names import of_scores
 from protocol.consortium.files import replace
 from protocol.errors import ConsortiumError, EvaluationError
+
+_WHOLE = ("global/val/auroc", "global/test/auroc")
 
 
 class SiloLive(Struct, frozen=True):
@@ -80,12 +82,11 @@ class LiveStatus:
             epsilon = None if self._spent is None else self._spent.after(event.record.round)
             now = change(now, committed=max(now.committed, event.record.round), epsilon=epsilon)
         elif isinstance(event, Scored) and event.record.kind == "federated":
-            try:
-                summed = event.record.summed
-                sites = list(event.record.scores.values()) if summed is None else [summed]
-                now = change(now, auroc=pooled(sites).value)
+            try:  # the figure of MLflow and the report: none where noise leaves none
+                whole = of_scores(event.record)[0]
             except EvaluationError:
-                now = change(now, auroc=None)
+                whole = {}
+            now = change(now, auroc=next((whole[name] for name in _WHOLE if name in whole), None))
         return now
 
     @contextmanager
