@@ -12,7 +12,7 @@ from aggregator.service.live import LiveStatus, read_live
 from tests.evaluation.made_up_runs import draw_rows, noised
 
 
-@pytest.mark.parametrize(("patients", "shown"), [(900, True), (12, False)])
+@pytest.mark.parametrize(("patients", "shown"), [(900, True), (40, False)])
 def test_an_auroc_that_is_mostly_noise_is_not_shown(tmp_path: Path, patients: int, shown: bool) -> None:
     live = LiveStatus(tmp_path / "live.json", ("north",), dict)
     scores = {"north": noised(draw_rows(3, patients, 1.2), 1, 1.0, "federated", "validation")}
