@@ -6,6 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from protocol.plan.audit import Audit
 from protocol.plan.part import Part
 
 
@@ -19,6 +20,9 @@ class Evaluation(Part):
         default="per_site",
         description="what leaves of how a model scores. per_site: each hospital's figures, and curves for each. summed: only "
         "the sum of the hospitals' counts is opened, and no figure is of a single one; needs privacy.secure_aggregation",
+    )
+    audit: Audit | None = Field(
+        default=None, description="break the final test down by group, at thresholds, with margins; left out: no audit"
     )
     alone: bool = Field(default=True, description="also train what each hospital would have had alone, for as many steps")
     personalise: Literal["none", "fine_tune", "mix"] = Field(

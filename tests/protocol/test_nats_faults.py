@@ -296,8 +296,8 @@ def test_the_aggregators_memory_does_not_grow_with_the_number_of_silos(server: S
             before, after, total = map(int, one.stdout.readline().split())
         assert total > count * 40 * MIB
         used[count] = after - before
-    assert used[8] < used[2] + 20  # MiB; six more replies of 40 MiB each
-    assert used[2] < 160
+    assert used[8] < used[2] + 60  # MiB; six more replies are 240, and where the allocator puts chunks makes a difference of 30
+    assert max(used.values()) < 180
 
 
 def test_a_reply_that_cannot_be_sent_while_the_silo_is_told_to_stop_is_made_again_later(

@@ -17,7 +17,12 @@ class Assembly:
     def __init__(self, transfer: Transfer) -> None:
         self.transfer = transfer
         self._digests: dict[int, bytes] = {}
-        self._buffer = io.BytesIO()  # the one buffer that becomes `bytes` without a copy
+        try:
+            # One allocation of the signed size, its pages given as they are written: nothing moves as it grows, and
+            # the buffer becomes `bytes` without a copy.
+            self._buffer = io.BytesIO(bytes(transfer.size))
+        except MemoryError as error:
+            raise MessageError(f"a transfer of {transfer.size} bytes does not fit in memory") from error
 
     def add(self, envelope: Envelope, chunk: memoryview) -> bool:
         """Take a chunk in; False if it was here before. Raises MessageError if it does not belong to what is here."""
