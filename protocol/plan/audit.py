@@ -1,4 +1,4 @@
-"""The part of the plan about the audit: whom the final test is broken down for, at which thresholds, and what counts as fair."""
+"""The part of the plan about the audit: whom the final test is broken down for, at what thresholds, and what counts as fair."""
 
 from __future__ import annotations
 
