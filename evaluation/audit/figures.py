@@ -1,4 +1,4 @@
-"""What the audit measures of each group of test patients, from the summed counts: everything that is shown or compared later."""
+"""What the audit measures of each group of test patients, from the summed counts: all that is shown or compared later."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Cells:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Log-odds of a group against its outcomes; None where it cannot be told. `observed_expected` has the variance of itself."""
+    """Log-odds of a group against its outcomes; None where it cannot be told. Each variance is that of the value itself."""
 
     intercept: Point | None = None
     slope: Point | None = None
