@@ -1,8 +1,9 @@
-"""Processes that are started together and ended together, each with a log of its own."""
+"""Processes that are started together and ended together, each with a log of its own; a SIGKILL of ours ends them too."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import signal
 import socket
@@ -35,10 +36,14 @@ class Processes:
             self.stop(name)
 
     def start(self, name: str, command: Sequence[str]) -> None:
-        """Start one; what it prints is appended to its log. It does not hear the terminal's Ctrl-C: we end it in order."""
+        """Start one; what it prints is appended to its log. It does not hear the terminal's Ctrl-C: we end it in order.
+
+        From the main thread: on Linux it ends with the thread that started it (`tied`).
+        """
+        tied = [sys.executable, "-m", "fedward.cluster.tied", str(os.getpid()), *command]
         with self.log(name).open("ab") as log:
             self._running[name] = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                tied, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
 
     def stop(self, name: str) -> None:

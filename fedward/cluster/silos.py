@@ -19,6 +19,8 @@ from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
+from fedward.cluster.tied import tie
+
 _PAUSE_S = 1.0
 _NEW_S = 60.0
 _ENDINGS = (signal.SIGTERM, signal.SIGINT)
@@ -67,7 +69,7 @@ class Parent:
 
     def _fork(self, name: str) -> None:
         """An end that is asked for in the middle of this comes after it, in the child too, so that nobody misses it."""
-        config, log = self._silos[name]
+        (config, log), parent = self._silos[name], os.getpid()
         signal.pthread_sigmask(signal.SIG_BLOCK, _ENDINGS)
         try:
             if self._ending:
@@ -76,6 +78,7 @@ class Parent:
             if child:
                 self._children[child] = name
                 return
+            tie(parent)
             for number in _ENDINGS:
                 signal.signal(number, signal.SIG_DFL)
         finally:

@@ -29,11 +29,11 @@ def wait_for(condition: Callable[[], object], seconds: float = 30.0) -> None:
 
 
 def runs(pid: int) -> bool:
+    """Whether it does: one that has ended and that nobody has asked for yet does not."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
         return False
-    return True
 
 
 def test_whatever_was_started_has_ended_when_the_context_is_left(tmp_path: Path) -> None:
@@ -148,6 +148,38 @@ def test_a_silo_that_is_killed_is_started_again_and_sigterm_ends_all_of_them(tmp
     assert process.returncode == 0
     assert len(born(tmp_path, "b")) == 1
     assert not any(runs(pid) for silo in ("a", "b") for pid in born(tmp_path, silo))
+
+
+STARTER = """
+import sys, time
+from pathlib import Path
+from fedward.cluster.processes import Processes
+
+with Processes(Path(sys.argv[1])) as processes:
+    processes.start("sleeper", [sys.executable, "-c", "import time; time.sleep(600)"])
+    processes.start("silos", [sys.executable, *sys.argv[2:]])
+    print(processes.pid("sleeper"), processes.pid("silos"), flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ties processes together")
+def test_a_starter_that_is_killed_leaves_neither_a_process_nor_a_child_of_one(tmp_path: Path) -> None:
+    silos = ["-c", textwrap.dedent(PARENT), str(tmp_path), "a", "b"]
+    process = subprocess.Popen([sys.executable, "-c", STARTER, str(tmp_path), *silos], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    pids = [int(word) for word in process.stdout.readline().split()]
+    wait_for(lambda: born(tmp_path, "a") and born(tmp_path, "b"))
+    pids += born(tmp_path, "a") + born(tmp_path, "b")
+    try:
+        assert len(pids) == 4
+        assert all(map(runs, pids))
+        process.kill()
+        process.communicate(timeout=20)
+        wait_for(lambda: not any(map(runs, pids)), 10.0)
+    finally:
+        for pid in filter(runs, pids):
+            os.kill(pid, signal.SIGKILL)
 
 
 def test_a_silo_that_cannot_begin_ends_all_and_its_last_words_are_said(tmp_path: Path) -> None:

@@ -91,6 +91,26 @@ def test_ctrl_c_leaves_no_process(site: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ties processes together")
+def test_a_sigkill_leaves_no_process_either(site: Path, tmp_path: Path) -> None:
+    out = tmp_path / "cluster"
+    process = subprocess.Popen(command(site, out), stderr=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "Ctrl-C stops everything" in line:
+                break
+        assert len(left(out)) >= 6
+    finally:
+        process.kill()
+        process.communicate()
+    end = time.monotonic() + 10.0
+    while left(out) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert left(out) == []
+
+
+@pytest.mark.slow
 def test_a_silo_that_cannot_begin_ends_everything_at_once_with_its_reason(site: Path, tmp_path: Path) -> None:
     out, broken = tmp_path / "cluster", tmp_path / "west"
     tiny_store(broken, n=24)
