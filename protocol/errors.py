@@ -24,6 +24,7 @@ FedwardError
 │   ├── JournalError           the durable state cannot be used
 │   └── TransportError         a message could not be exchanged
 ├── MessageError               bytes that are not one of our messages (exit code 6)
+├── EvidenceError              evidence that was forged or changed, or is not whole (exit code 3)
 ├── EvaluationError            numbers from which no honest figure follows (exit code 7)
 └── PrivacyError               a privacy promise that could not be kept, so nothing was done (exit code 8)
     ├── BudgetError            the release would spend more than the hospital allows
@@ -144,6 +145,12 @@ class MessageError(FedwardError):
     """Bytes that do not decode to one of fedward's messages."""
 
     exit_code = 6
+
+
+class EvidenceError(FedwardError):
+    """What should prove something does not: it was forged, changed, left out, or belongs elsewhere."""
+
+    exit_code = 3
 
 
 class EvaluationError(FedwardError):

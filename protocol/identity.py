@@ -35,13 +35,26 @@ class Identity:
 
     def sign(self, value: Any) -> bytes:
         """Signature over the canonical JSON of `value`."""
-        return self._key.sign(canonical_json(value))
+        return self.sign_bytes(canonical_json(value))
+
+    def sign_bytes(self, data: bytes) -> bytes:
+        """Signature over `data` as it is, which must say itself what it is (protocol.evidence.dsse)."""
+        return self._key.sign(data)
 
 
 def verify(public_key: bytes, signature: bytes, value: Any) -> bool:
     """Whether `signature` over the canonical JSON of `value` was made by the owner of `public_key`."""
     try:
-        Ed25519PublicKey.from_public_bytes(public_key).verify(signature, canonical_json(value))
+        data = canonical_json(value)
+    except ValueError:
+        return False
+    return verify_bytes(public_key, signature, data)
+
+
+def verify_bytes(public_key: bytes, signature: bytes, data: bytes) -> bool:
+    """Whether `signature` over `data` was made by the owner of `public_key`."""
+    try:
+        Ed25519PublicKey.from_public_bytes(public_key).verify(signature, data)
     except (InvalidSignature, ValueError):
         return False
     return True
