@@ -9,7 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from fedward.demo.phantoms import export
-from fedward.demo.phantoms.sites import SITES
+from fedward.demo.phantoms.sites import SITES, unbiased
 from protocol.errors import InputError
 
 
@@ -30,14 +30,22 @@ class Hospital:
     planted_rejects: Mapping[str, int]  # files an importer should reject, by reason: the values of `Misfit`
 
 
-def write_hospitals(out: Path, *, seed: int = 7, on_progress: Callable[[int, int], None] | None = None) -> tuple[Hospital, ...]:
+def write_hospitals(
+    out: Path,
+    *,
+    seed: int = 7,
+    on_progress: Callable[[int, int], None] | None = None,
+    planted_bias: bool = True,
+) -> tuple[Hospital, ...]:
     """Write every hospital into a folder of `out`. The same seed gives the same bytes.
 
+    Without `planted_bias` St Brigid images women as it does men and nothing else changes: the unbiased twin of the demo.
     `on_progress` hears after every image how many are written and how many there will be.
     """
     if out.exists() and any(out.iterdir()):
         raise InputError(f"{out} is not empty, and phantoms do not mix with other files. Choose a new folder.")
-    drafts = [export.draft(site, seed, position) for position, site in enumerate(SITES)]
+    sites = SITES if planted_bias else tuple(map(unbiased, SITES))
+    drafts = [export.draft(site, seed, position) for position, site in enumerate(sites)]
     total, written = sum(len(draft.shots) for draft in drafts), 0
 
     def count() -> None:

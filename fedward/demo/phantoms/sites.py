@@ -6,7 +6,7 @@ task well alone. St Brigid carries the PLANTED ACQUISITION BIAS that a fairness 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fedward.demo.phantoms.acquisition import Machine
 from fedward.demo.phantoms.cohort import Mix
@@ -24,6 +24,7 @@ class Bias:
 
 
 FAIR = Bias()
+_PLANTED = " PLANTED BIAS: "
 
 
 @dataclass(frozen=True)
@@ -108,8 +109,9 @@ HARBOUR = Site(
 ST_BRIGID = Site(
     name="st-brigid",
     description=(
-        "St Brigid's: digital radiography, 12 bits, JPEG 2000, VOI look-up table, 45 % with an opacity. PLANTED BIAS: "
-        "women are imaged with a wrong preset (a hard beam, little dose, no anti-scatter grid), so that opacities in "
+        "St Brigid's: digital radiography, 12 bits, JPEG 2000, VOI look-up table, 45 % with an opacity."
+        + _PLANTED
+        + "women are imaged with a wrong preset (a hard beam, little dose, no anti-scatter grid), so that opacities in "
         "women are far fainter."
     ),
     mix=Mix(patients=620, prevalence=0.45, women=0.54, age=63, age_spread=14, visits=(0.5, 0.35, 0.15)),
@@ -161,3 +163,8 @@ VALLEY = Site(
 )
 
 SITES: tuple[Site, ...] = (NORTHGATE, HARBOUR, ST_BRIGID, VALLEY)
+
+
+def unbiased(site: Site) -> Site:
+    """The twin of a hospital without its planted bias: the same people and machine, the right preset for everyone."""
+    return replace(site, women=FAIR, description=site.description.partition(_PLANTED)[0])
