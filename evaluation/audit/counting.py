@@ -141,25 +141,3 @@ def _patients(cells: Rows, patients: NDArray[np.integer], n_groups: int) -> Coun
     numbers = np.bincount(owners, minlength=n_groups * 2)
     squares = np.bincount(owners, weights=images.astype(np.float64) ** 2, minlength=n_groups * 2)
     return np.stack([numbers, np.rint(squares)], axis=-1).astype(np.int64).reshape(n_groups, 2, 2)
-
-
-def check_sum(layout: AuditLayout, summed: NDArray[np.signedinteger]) -> None:
-    """EvaluationError unless `summed` (layout.size,) can be a sum of such vectors; under privacy any sum of that length can.
-
-    Without it every family of groups holds everybody once, and patients have at least one image each.
-    """
-    counts, sizes = layout.split(summed)
-    if sizes is None:
-        return
-    images = counts.sum(axis=3)
-    families: dict[str, list[int]] = {}
-    for index, group in enumerate(layout.groups):
-        families.setdefault(group.attribute, []).append(index)
-    whole = all(np.array_equal(counts[:, family].sum(axis=1), counts[:, 0]) for family in families.values())
-    numbers, squares = sizes[..., 0], sizes[..., 1]
-    people = (numbers <= images).all() and (images**2 <= numbers * squares).all() and (squares <= images**2).all()
-    if (summed < 0).any() or not whole or not people or len(set(images[:, 0].sum(axis=1).tolist())) != 1:
-        raise EvaluationError(
-            "the sum holds no counts of images by group: a hospital sent something else, and a sum does not say which. "
-            "Leave hospitals out one by one, or set evaluation.scores to per_site."
-        )

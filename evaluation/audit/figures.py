@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from evaluation.audit.layout import Group
+from evaluation.audit.ranking import Ranked
 from evaluation.measured import Measured
 
 Point = tuple[float, float]  # a value and its variance: that of patients drawn by chance and that of the noise together
@@ -57,6 +58,7 @@ class GroupFigures:
     count_sd: float = 0.0
     design: tuple[float, float] = (1.0, 1.0)
     auroc: Measured | None = None
+    average_precision: Ranked | None = None
     rates: tuple[Cells, ...] = ()
     calibration: Calibration = Calibration()
     shown: bool = True
