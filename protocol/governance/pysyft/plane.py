@@ -1,0 +1,205 @@
+"""What fedward does through PySyft: publish a cohort, look at cohorts, hand a plan over, take it up, answer it.
+
+Nothing that arrives is run, and nothing here decides: decisions are records of the data officers (protocol.governance).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from protocol.errors import TrustError
+from protocol.governance.pysyft.client import Role, make_client, quiet
+
+_ENTRY = "main.py"
+_INERT = b'"""A job of PySyft needs a program. Nobody runs this one: the hospital reads plan.yaml and decides."""\n'
+_MAX_FILES, _MAX_BYTES = 64, 4 << 20
+_OURS = "syft.pub.yaml"  # PySyft's own file of permissions
+
+
+@dataclass(frozen=True)
+class PublishedCohort:
+    """A cohort as a hospital shows it: the name, one line about it, and the files of its public mock."""
+
+    hospital: str
+    name: str
+    summary: str
+    mock: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A plan that a researcher handed over: its files, read once, so that what is looked at is what is used."""
+
+    name: str
+    researcher: str
+    files: Mapping[str, bytes]
+    status: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What became of a plan at one hospital, as PySyft tells it; what counts there is the hospital's own decisions."""
+
+    hospital: str
+    name: str
+    status: str
+    reason: str
+    results: tuple[Path, ...]
+
+
+class Plane:
+    """One party on the share. `email` is its name there, `pins` the fingerprints of the others' keys.
+
+    `home` holds its keys and its copy of what it may see. Raises TrustError if others can read the keys.
+    """
+
+    def __init__(self, email: str, home: Path, share: Path, role: Role, pins: Mapping[str, str]) -> None:
+        self.email, self._role, self._pins = email, role, dict(pins)
+        self._client = make_client(email, home, share, role, self._pins)
+
+    @property
+    def fingerprint(self) -> str:
+        """Of this party's key: what the others compare by telephone and pin."""
+        return str(self._client.peer_manager.peer_store.public_key.identity_fingerprint())
+
+    def sync(self) -> tuple[str, ...]:
+        """Take what others sent, hand out what is theirs. Returns the senders of messages that were put aside."""
+        with quiet():
+            self._client.load_peers()
+            self._client.sync()
+        return tuple(getattr(self._router, "put_aside", ()))
+
+    # ------------------------------------------------------------------------------------------------------ at a hospital
+
+    def requests_for_contact(self) -> tuple[str, ...]:
+        """Who asks to be let in and was not yet."""
+        with quiet():
+            self._client.load_peers()
+            return tuple(str(peer.email) for peer in self._router.get_peer_requests())
+
+    def let_in(self, researcher: str) -> None:
+        """Accept someone whose key is pinned. Raises TrustError if it is not, or is another."""
+        self._check(researcher)
+        with quiet():
+            self._client.load_peers()
+            self._client.approve_peer_request(researcher, verbose=False)
+            self._client.load_peers()
+        self._check(researcher)
+
+    def publish(self, name: str, mock: Path, manifest: Path, summary: str, researchers: list[str]) -> None:
+        """Show a cohort: the file `mock` is for the researchers, `manifest` stays here."""
+        with quiet():
+            self._client.create_dataset(
+                name=name, mock_path=mock, private_path=manifest, summary=summary, users=researchers, upload_private=False
+            )
+
+    def submissions(self) -> tuple[Submission, ...]:
+        """Every plan that was handed over. One that cannot be read has no files."""
+        with quiet():
+            self.sync()
+            return tuple(self._read(job) for job in self._client.jobs)
+
+    def answer(self, name: str, *, approved: bool, reason: str) -> None:
+        """Tell the researcher what was decided. It decides nothing by itself."""
+        with quiet():
+            job = self._client.jobs[name]
+            (job.approve if approved else job.reject)(reason=reason)
+            self._client.sync()
+
+    def return_results(self, name: str, files: list[Path], researcher: str) -> None:
+        """Give the researcher the results of an approved job."""
+        with quiet():
+            job = self._client.jobs[name]
+            for path in files:
+                job.accept_by_depositing_result(str(path))
+            job.share_outputs([researcher])
+            self._client.sync()
+
+    # ---------------------------------------------------------------------------------------------------- at a researcher
+
+    def ask_for_contact(self, hospital: str) -> None:
+        """Ask to be let in."""
+        with quiet():
+            self._client.load_peers()
+            self._client.add_peer(hospital, sync=False, verbose=False)
+
+    def cohorts(self) -> tuple[PublishedCohort, ...]:
+        """The cohorts that hospitals show us."""
+        self.sync()
+        with quiet():
+            found = list(self._client.datasets.get_all())
+        return tuple(
+            PublishedCohort(str(one.owner), str(one.name), str(one.summary or ""), tuple(Path(path) for path in one.mock_files))
+            for one in found
+        )
+
+    def submit(self, hospital: str, name: str, files: Mapping[str, bytes]) -> None:
+        """Hand a plan over. Raises TrustError if the hospital's key is not the pinned one."""
+        self.sync()
+        self._check(hospital)
+        with TemporaryDirectory() as folder:
+            for path, data in {_ENTRY: _INERT, **files}.items():
+                place = Path(folder) / path
+                place.parent.mkdir(parents=True, exist_ok=True)
+                place.write_bytes(data)
+            with quiet():
+                self._client.submit_python_job(hospital, folder, job_name=name, entrypoint=_ENTRY, force_submission=True)
+
+    def answers(self) -> tuple[Answer, ...]:
+        """What became of everything that was handed over. Raises TrustError if a hospital's key is not the pinned one."""
+        self.sync()
+        with quiet():
+            jobs = list(self._client.jobs)
+            for hospital in {str(job.datasite_owner_email) for job in jobs}:
+                self._check(hospital)
+            return tuple(
+                Answer(
+                    hospital=str(job.datasite_owner_email),
+                    name=str(job.name),
+                    status=str(job.status),
+                    reason=str(job.review_reason or ""),
+                    results=tuple(Path(path) for path in job.output_paths),
+                )
+                for job in jobs
+            )
+
+    # ------------------------------------------------------------------------------------------------------------- inside
+
+    @property
+    def _router(self) -> Any:
+        engine = self._client.sync_engine
+        return (engine.datasite_owner_syncer if self._role == "hospital" else engine.datasite_watcher_syncer).connection_router
+
+    def _check(self, other: str) -> None:
+        from protocol.governance.pysyft.guard import check_pin
+
+        with quiet():
+            check_pin(self._router, other, self._pins)
+
+    def _read(self, job: Any) -> Submission:
+        try:
+            files = dict(_files(Path(job.job_submission_path) / "code"))
+        except (OSError, TrustError):
+            files = {}
+        files.pop(_ENTRY, None)
+        return Submission(str(job.name), str(job.submitted_by), files, str(job.status))
+
+
+def _files(folder: Path) -> Iterator[tuple[str, bytes]]:
+    """Every plain file below `folder`, read once. Raises TrustError for links and for more than a plan can be."""
+    total = 0
+    for number, path in enumerate(sorted(one for one in folder.rglob("*") if not one.is_dir() or one.is_symlink())):
+        if path.name == _OURS:
+            continue
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with os.fdopen(descriptor, "rb") as handle:
+            data = handle.read(_MAX_BYTES + 1)
+        total += len(data)
+        if number >= _MAX_FILES or total > _MAX_BYTES:
+            raise TrustError("what was handed over is larger than a plan.")
+        yield path.relative_to(folder).as_posix(), data
