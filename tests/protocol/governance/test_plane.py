@@ -207,13 +207,6 @@ def test_every_method_that_pysyfts_router_calls_is_there() -> None:
 
 
 FORBIDDEN = ("process_approved_jobs", "SyftJobRunner", "auto_approve_and_run_jobs", "job_matches_criteria")
-    "process_approved_jobs",
-    "SyftJobRunner",
-    "auto_approve_and_run_jobs",
-    "login_ds",
-    "login_do",
-    "job_matches_criteria",
-)
 
 
 def test_nothing_of_ours_names_what_would_run_or_approve_a_job_by_itself() -> None:
