@@ -1,5 +1,7 @@
 """Everything silo `a` must not be able to do at the broker, tried for real: directly, and by naming a reply subject.
 
+All of it over both ways in: native TLS, and the web socket that is there for networks which let nothing else out.
+
 The broker's own answer goes to the reply subject, in the broker's name: inside one account a silo deleted streams that way.
 """
 
@@ -7,8 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import urllib.request
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import nats.errors
 import nats.js.errors
@@ -18,7 +23,7 @@ from nats.js import JetStreamContext
 
 from aggregator.consortium.office import Office
 from protocol.consortium.folder import PartyFolder
-from tests.aggregator.consortium.brokers import Broker, Ear, connect, hospital, make_office, provision, run
+from tests.aggregator.consortium.brokers import Broker, Ear, connect, free_port, hospital, make_office, provision, run
 
 API = "$JS.API"
 REQUESTS = {
@@ -77,25 +82,43 @@ SUBSCRIBE = (
 )
 
 
-@pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Office, PartyFolder, PartyFolder]]:
-    folder = tmp_path_factory.mktemp("house")
-    office = make_office(folder / "office")
-    a, b = hospital(office, folder, "a"), hospital(office, folder, "b")
+@dataclass(frozen=True)
+class House:
+    """A consortium whose broker runs, and its silo `a`, who comes in at `door`."""
+
+    office: Office
+    a: PartyFolder
+    door: dict[str, Any]
+
+
+@pytest.fixture(scope="module", params=["tls", "wss"])
+def house(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[House]:
+    folder, web = tmp_path_factory.mktemp("house"), f"127.0.0.1:{free_port()}"
+    office = make_office(folder / "office", websocket=web)
+    a, _ = hospital(office, folder, "a"), hospital(office, folder, "b")
+    door = {"servers": f"wss://{web}", "tls_handshake_first": False} if request.param == "wss" else {}
     with Broker(office):
-        yield office, a, b
-
-
-House = tuple[Office, PartyFolder, PartyFolder]
+        yield House(office, a, door)
 
 
 async def opened(house: House) -> tuple[Client, JetStreamContext, Client, Ear]:
-    office, place, _ = house
-    aggregator = await connect(office.aggregator, "aggregator")
+    aggregator = await connect(house.office.aggregator, "aggregator")
     js = aggregator.jetstream(timeout=5)
     await provision(js, ["a", "b"])
     ear = Ear()
-    return aggregator, js, await connect(place, "a", ear), ear
+    return aggregator, js, await connect(house.a, "a", ear, **house.door), ear
+
+
+def test_the_door_is_the_one_that_is_meant(house: House) -> None:
+    async def scenario() -> None:
+        aggregator, _, silo, _ = await opened(house)
+        with urllib.request.urlopen(f"http://127.0.0.1:{house.office.settings().monitor_port}/connz?auth=1") as answer:
+            (entry,) = [one for one in json.loads(answer.read())["connections"] if one["account"] == "S_a"]
+        assert (entry["type"], entry["tls_version"]) == ("websocket" if house.door else "nats", "1.3")
+        await silo.close()
+        await aggregator.close()
+
+    run(scenario)
 
 
 def test_what_a_silo_needs_works(house: House) -> None:
