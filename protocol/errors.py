@@ -32,6 +32,7 @@ FedwardError
     ├── IdentityError          a key file that cannot be used
     ├── TrustError             a request, roster or kit that was forged, changed or is older than what is known
     ├── PolicyError            the hospital's own policy file refuses the plan
+    │   └── ApprovalError      its data officers have not approved the plan, or no longer do
     └── LedgerError            the ledger cannot be read, or was changed
         └── LedgerRolledBackError   an older copy of the ledger was put in its place
 """
@@ -183,6 +184,10 @@ class TrustError(PrivacyError):
 
 class PolicyError(PrivacyError):
     """The hospital's own policy file does not allow this plan."""
+
+
+class ApprovalError(PolicyError):
+    """No valid approval by the hospital's data officers: pending, rejected, expired, withdrawn, or the decisions were changed."""
 
 
 class LedgerError(PrivacyError):
