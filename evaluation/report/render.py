@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from evaluation.comparison import PAIRED
 from evaluation.report.absence import as_clause
+from evaluation.report.audit_view import AUDIT_FILTERS, audit_view
 from evaluation.report.build import SCHEMA_VERSION
 from evaluation.report.figures.curves import auroc_curves, loss_curves
 from evaluation.report.figures.forest import forest
@@ -53,7 +54,7 @@ def render_html(report: dict[str, Any]) -> str:
     environment = Environment(
         loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= _FILTERS
+    environment.filters |= _FILTERS | AUDIT_FILTERS
     style = Markup((_HERE / "style.css").read_text(encoding="utf-8"))  # noqa: S704 -- our own file
     try:
         columns = _columns(report["rounds"])
@@ -71,6 +72,7 @@ def render_html(report: dict[str, Any]) -> str:
             "rejected": _rejected(columns),
             "slow": _slow(columns),
         }
+        context |= audit_view(report)
         return environment.get_template("template.html.j2").render(context) + "\n"
     except (TemplateError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise EvaluationError(f"this is not a whole report: {type(error).__name__}: {error}.") from error

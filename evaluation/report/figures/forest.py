@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MultipleLocator
 
 from evaluation.report.absence import as_clause
+from evaluation.report.figures.marks import draw_diamond, draw_interval
 from evaluation.report.figures.svg import ACCENT, INK, LINE, MUTED, PAPER, add_axes, new_figure, short, to_svg
 from evaluation.report.missing import missing
 
@@ -124,31 +125,16 @@ def _draw_block(page: Axes, plot: Axes, cut: _Cut, block: _Block, top: float, ov
         if cut.numbers is not None:
             page.text(cut.numbers, y, _numbers(row.estimate), color=INK, **text)
         if row.estimate["value"] is not None:
-            (_draw_diamond if overall else _draw_interval)(plot, row, y)
+            if overall:
+                draw_diamond(plot, row.estimate, y)
+            else:
+                marker, colour = _STYLE[row.kind]
+                draw_interval(plot, row.estimate, y, marker=marker, colour=colour)
         elif block.absence is not None:
             box = {"facecolor": PAPER, "edgecolor": "none", "pad": 1}  # above the pooled line
             page.text(cut.plot[0], y, _cut(block.absence, cut), bbox=box, **small)
         elif cut.numbers is None:
             page.text(cut.plot[0], y, _numbers(row.estimate), **small)
-
-
-def _draw_interval(plot: Axes, row: _Row, y: float) -> None:
-    marker, colour = _STYLE[row.kind]
-    value, lo, hi = (float(row.estimate[key]) for key in ("value", "lo", "hi"))
-    wide = row.estimate["status"] != "ok"
-    plot.plot([lo, hi], [y, y], color=colour, linewidth=1.6, linestyle=(0, (3, 2)) if wide else "-", zorder=2)
-    face = PAPER if wide else colour
-    plot.plot([value], [y], marker, color=colour, markerfacecolor=face, markersize=6.5, markeredgewidth=1.5, zorder=3)
-
-
-def _draw_diamond(plot: Axes, row: _Row, y: float) -> None:
-    value, lo, hi = (float(row.estimate[key]) for key in ("value", "lo", "hi"))
-    wide = row.estimate["status"] != "ok"
-    corners = [(lo, y), (value, y - 6), (hi, y), (value, y + 6), (lo, y)]
-    style: Any = (0, (3, 2)) if wide else "-"
-    plot.fill(
-        *zip(*corners, strict=True), facecolor=PAPER if wide else ACCENT, edgecolor=ACCENT, linewidth=1.4, linestyle=style
-    )
 
 
 def _limits(blocks: Sequence[_Block]) -> tuple[float, float]:
