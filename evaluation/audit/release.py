@@ -137,7 +137,7 @@ class _Shape:
     def _table(self, images: Counts, people: Counts, patients: Counts | None) -> Table:
         """The table of the groups, and behind them the margins that no group is. All (groups, cells).
 
-        `people` are as many patients as a cell has at least; of `patients`, exact ones of whole groups, follows how many straddle.
+        `people` are as many patients as a cell has at least; from `patients`, exact ones of groups, follows how many straddle.
         """
         more_images = [images[list(parts)].sum(axis=0) for parts in self.margins]
         more_people = [people[list(parts)].max(axis=0) for parts in self.margins]
