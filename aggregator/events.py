@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from aggregator.records import PhaseRecord, RosterRecord, RoundRecord, ScoresRecord
+from aggregator.records import AuditRecord, PhaseRecord, RosterRecord, RoundRecord, ScoresRecord
+from evaluation.audit.layout import AuditLayout
 from protocol.plan import Plan
 
 
@@ -57,11 +58,21 @@ class Scored:
 
 
 @dataclass(frozen=True, slots=True)
+class Audited:
+    """The final model's test was broken down by group, or there is a reason why not. `layout`: what the counts stand for."""
+
+    record: AuditRecord
+    layout: AuditLayout
+    plan: Plan
+    replayed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class PhaseDone:
     """Every silo has made its local-only or personalised model, or said why not."""
 
     record: PhaseRecord
 
 
-Event = JobOpened | StepStarted | SiloAnswered | RoundCommitted | Scored | PhaseDone
+Event = JobOpened | StepStarted | SiloAnswered | RoundCommitted | Scored | Audited | PhaseDone
 Observer = Callable[[Event], None]

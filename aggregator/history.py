@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TypeVar
 
 from aggregator.guard import source, standing
 from aggregator.journal import Journal
-from aggregator.records import RoundRecord, ScoresRecord, VerdictRecord
+from aggregator.records import AuditRecord, RoundRecord, ScoresRecord, VerdictRecord
 from aggregator.strategies import State
 from protocol.messages import PrivateScores, Receipt
 from protocol.vectors import Vector
@@ -23,6 +24,11 @@ class History:
     def scores(self) -> list[ScoresRecord]:
         """Every scoring so far, in order."""
         return self._facts("scores/", ScoresRecord)
+
+    def audit(self) -> AuditRecord | None:
+        """The audit of the final model, once it was made or given up."""
+        found = self._facts("audit/", AuditRecord)
+        return found[-1] if found else None
 
     def verdicts(self) -> list[VerdictRecord]:
         """What the guard made of every validation so far, in order; none without a guard for them."""
@@ -48,11 +54,18 @@ class History:
             newest |= record.receipts
         for scores in self.scores():
             singly = {silo: one.receipt for silo, one in scores.scores.items() if isinstance(one, PrivateScores)}
-            for silo, receipt in (singly | scores.receipts).items():
-                if silo not in newest or receipt.entries > newest[silo].entries:
-                    newest[silo] = receipt
+            _renew(newest, singly | scores.receipts)
+        if (audit := self.audit()) is not None:
+            _renew(newest, audit.receipts)
         return tuple(newest.values())
 
     def _facts(self, prefix: str, kind: type[T]) -> list[T]:
         keys = sorted(key for key in self._journal.keys() if key.startswith(prefix))  # noqa: SIM118 - not a mapping
         return [record for key in keys if (record := self._journal.fact(key, kind)) is not None]
+
+
+def _renew(newest: dict[str, Receipt], receipts: Mapping[str, Receipt]) -> None:
+    """Take from `receipts` those that hold more charges than what is known of the silo."""
+    for silo, receipt in receipts.items():
+        if silo not in newest or receipt.entries > newest[silo].entries:
+            newest[silo] = receipt

@@ -8,19 +8,21 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from aggregator.audit import ModelAudit
 from aggregator.claim import claim
-from aggregator.events import JobOpened, Observer, PhaseDone, RoundCommitted, Scored, StepStarted
+from aggregator.events import Audited, JobOpened, Observer, PhaseDone, RoundCommitted, Scored, StepStarted
 from aggregator.guard import bear, judge, keep_files, last_good, refused_norm
 from aggregator.history import History
 from aggregator.journal import Journal
 from aggregator.models import Models
 from aggregator.questions import Desk, ask_descriptions, ask_local_models, ask_scores
-from aggregator.records import RosterRecord, RoundRecord, ScoresRecord
+from aggregator.records import AuditRecord, RosterRecord, RoundRecord, ScoresRecord
 from aggregator.replies import named
 from aggregator.rounds import RoundResult, run_round
 from aggregator.secure import Pending, SummedScoring, run_secure_round
-from aggregator.steps import JudgeRound, LocalPhase, Progress, ScoreModel, Step, TrainRound, next_step, step_key
+from aggregator.steps import AuditModel, JudgeRound, LocalPhase, Progress, ScoreModel, Step, TrainRound, next_step, step_key
 from aggregator.strategies import State, build_strategy
+from evaluation.audit.layout import AuditLayout, layout_of
 from privacy.guarantee import score_releases
 from protocol.errors import BudgetError, FederationError, JournalError, PlanError, QuorumError, UpdateError
 from protocol.messages import Description, PrivateDescription
@@ -73,6 +75,8 @@ class Job:
             self._observe(RoundCommitted(record, replayed=True))
         for scores in self.scores():
             self._observe(Scored(scores, replayed=True))
+        if (audit := self.audit()) is not None:
+            self._observe(Audited(audit, self.audit_layout, self.plan, replayed=True))
         validate = any(_may_have(description, "validation", self.plan) for description in roster.descriptions.values())
         self._refuse_blind_guard(validate=validate)
         model, state = self.history.now() or (self.models.initial, {})
@@ -184,6 +188,8 @@ class Job:
             record = ask_local_models(self._desk, step, silos, final)
             self.journal.remember(step_key(step), record)
             self._observe(PhaseDone(record))
+        elif isinstance(step, AuditModel):
+            self._audit(step, silos)
         elif isinstance(step, ScoreModel):
             if self.plan.evaluation.scores == "summed":
                 self._sum(step, silos)
@@ -202,7 +208,26 @@ class Job:
         scoring.forget()
         self._observe(Scored(scores))
 
+    def _audit(self, step: AuditModel, silos: tuple[str, ...]) -> None:
+        """Ask all silos, those without test patients too."""
+        asking = ModelAudit(self._desk, step, self.audit_layout, self.journal, self._members)
+        test = {(one.round, one.kind, one.split): one for one in self.scores()}.get((step.round, "federated", "test"))
+        record = asking.run(silos, self.models.final(), test)
+        self.journal.remember(step_key(step), record)
+        asking.forget()
+        self._observe(Audited(record, self.audit_layout, self.plan))
+
     # ------------------------------------------------------------------------------------------------------------ results
+
+    @property
+    def audit_layout(self) -> AuditLayout:
+        """What the counts of the audit stand for, over all hospitals of the roster. Raises EvaluationError without an audit."""
+        names = tuple(member.name for member in self._members) if self.plan.privacy.secure_aggregation else ()
+        return layout_of(self.plan, names or tuple(self._transport.silos))
+
+    def audit(self) -> AuditRecord | None:
+        """The audit of the final model, once it was made or given up."""
+        return self.history.audit()
 
     def scores(self) -> list[ScoresRecord]:
         """Every scoring done so far, in order."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from evaluation.summed import AnySum
-from protocol.messages import Description, PrivateDescription, PrivateScores, Receipt, Scores
+from protocol.messages import Description, Edges, PrivateDescription, PrivateScores, Receipt, Scores
 
 
 class RoundRecord(Struct, frozen=True, forbid_unknown_fields=True):
@@ -71,6 +71,23 @@ class ScoresRecord(Struct, frozen=True, forbid_unknown_fields=True):
     failures: dict[str, str]
     summed: AnySum | None = None
     survivors: tuple[str, ...] = ()
+    unsummed: str | None = None
+    receipts: dict[str, Receipt] = {}
+
+
+class AuditRecord(Struct, frozen=True, forbid_unknown_fields=True):
+    """The final model's test broken down by group: `counts` (evaluation.audit.layout) summed over the hospitals `sites`.
+
+    `edges` are, for each scored class, the inner edges of the bins that were counted in. Without a sum `counts`, `sites` and
+    `receipts` are empty and `unsummed` says why. `receipts`: under a private plan, what each hospital signed about its ledger.
+    """
+
+    round: int
+    at: float
+    edges: Edges
+    counts: tuple[int, ...]
+    sites: tuple[str, ...]
+    failures: dict[str, str]
     unsummed: str | None = None
     receipts: dict[str, Receipt] = {}
 

@@ -27,6 +27,13 @@ class ScoreModel:
 
 
 @dataclass(frozen=True, slots=True)
+class AuditModel:
+    """Break the final model's test down by group."""
+
+    round: int
+
+
+@dataclass(frozen=True, slots=True)
 class JudgeRound:
     """Let the guard compare a round's validation with the last good one."""
 
@@ -40,7 +47,7 @@ class LocalPhase:
     kind: Literal["alone", "personalised"]
 
 
-Step = TrainRound | ScoreModel | JudgeRound | LocalPhase
+Step = TrainRound | ScoreModel | AuditModel | JudgeRound | LocalPhase
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +58,14 @@ class Progress:
     done: frozenset[str]
 
 
-def step_key(step: ScoreModel | JudgeRound | LocalPhase) -> str:
+def step_key(step: ScoreModel | AuditModel | JudgeRound | LocalPhase) -> str:
     """The journal's name for a step that is not a round."""
     if isinstance(step, JudgeRound):
         return f"verdict/{step.round:05d}"
     if isinstance(step, LocalPhase):
         return f"phase/{step.kind}"
+    if isinstance(step, AuditModel):
+        return f"audit/{step.round:05d}"
     return f"scores/{step.round:05d}/{step.kind}/{step.split}"
 
 
@@ -79,9 +88,9 @@ def next_step(plan: Plan, progress: Progress, *, validate: bool) -> Step | None:
     return next((step for step in _closing(plan) if step_key(step) not in progress.done), None)
 
 
-def _closing(plan: Plan) -> list[ScoreModel | LocalPhase]:
-    """After the last round: the models hospitals keep, then the test."""
-    steps: list[ScoreModel | LocalPhase] = []
+def _closing(plan: Plan) -> list[ScoreModel | AuditModel | LocalPhase]:
+    """After the last round: the models hospitals keep, then the test, and the audit of it, whose bins follow from it."""
+    steps: list[ScoreModel | AuditModel | LocalPhase] = []
     kinds: list[Kind] = ["federated"]
     if plan.evaluation.alone:
         steps.append(LocalPhase("alone"))
@@ -90,4 +99,8 @@ def _closing(plan: Plan) -> list[ScoreModel | LocalPhase]:
         steps.append(LocalPhase("personalised"))
     if plan.evaluation.personalise != "none":
         kinds.append("personalised")
-    return steps + [ScoreModel(plan.federation.rounds, kind, "test") for kind in kinds]
+    rounds = plan.federation.rounds
+    test: list[ScoreModel | AuditModel] = [ScoreModel(rounds, kind, "test") for kind in kinds]
+    if plan.evaluation.audit is not None:
+        test.insert(1, AuditModel(rounds))
+    return [*steps, *test]

@@ -60,7 +60,7 @@ def _summed(record: ScoresRecord) -> Summed:
 
 def _privacy(plan: Plan, spent: Spent) -> dict[str, Any]:
     settings: dict[str, Any] = {"mechanism": plan.privacy.mechanism, "secure_aggregation": plan.privacy.secure_aggregation}
-    settings["scores"] = plan.evaluation.scores
+    settings |= {"scores": plan.evaluation.scores, "audit": plan.evaluation.audit is not None}
     if not isinstance(plan.privacy, PatientPrivacy):
         return settings
     public = ("batch_patients", "max_images_per_patient", "max_silos_per_patient", "metrics_epsilon")

@@ -109,6 +109,13 @@ class Progress:
             if not event.replayed:
                 self._line(f"round {event.record.round}: global validation AUROC {whole:.4f}", quiet=True)
 
+    def _on_Audited(self, event: Any) -> None:
+        record = event.record
+        if record.unsummed is not None:
+            self._line(f"audit: there is no sum: {record.unsummed}")
+        elif not event.replayed:
+            self._line(f"audit: counts of {len(record.sites)} silos, {len(event.layout.groups)} groups", quiet=True)
+
     def _on_PhaseDone(self, event: Any) -> None:
         self._line(f"{event.record.phase} models: {len(event.record.seconds)} silos", quiet=True)
 

@@ -10,7 +10,7 @@ from typing import Any
 from privacy.accounting import epsilon
 from privacy.calibration import calibrate
 from privacy.event_json import Event, encode
-from privacy.events import metric_event, training_event
+from privacy.events import metric_event, together, training_event
 from protocol.errors import PlanError, PrivacyError
 from protocol.plan import Plan
 from protocol.plan.privacy import DistributedPrivacy, PatientPrivacy
@@ -90,10 +90,12 @@ def guarantee_of(plan: Plan) -> Guarantee:
     events = {
         part: metric_event(privacy.metrics_epsilon, count, silos) for part, count in score_releases(plan).items() if count
     }
+    if (audit := plan.evaluation.audit) is not None and "test" in events:
+        events["test"] = together(events["test"], metric_event(audit.epsilon, 1, silos))
     # A patient at several hospitals may train at one and be tested at another: then the parts add up.
     beside = tuple(events.values()) if silos > 1 else ()
     costs = {part: epsilon([event], privacy.delta) for part, event in events.items()}
-    sigma = privacy.noise_multiplier if privacy.noise_multiplier is not None else _least_noise(privacy, steps, costs, beside)
+    sigma = privacy.noise_multiplier if privacy.noise_multiplier is not None else _least_noise(plan, steps, costs, beside)
     events["train"] = training_event(sigma, privacy.rate, steps, silos)
     costs["train"] = epsilon([events["train"]], privacy.delta)
     return Guarantee(
@@ -120,7 +122,7 @@ def steps_per_round(plan: Plan) -> int:
 
 
 def score_releases(plan: Plan) -> dict[str, int]:
-    """How often noised scores of the validation and of the test part leave a hospital in a whole study."""
+    """How often noised scores of the validation and of the test part leave a hospital in a whole study, but for the audit."""
     rounds, every, split = plan.federation.rounds, plan.evaluation.every, plan.data.split
     return {
         "validation": -(-rounds // every) if split.validation_fraction > 0 or split.use_fold_column else 0,
@@ -128,14 +130,24 @@ def score_releases(plan: Plan) -> dict[str, int]:
     }
 
 
-def _least_noise(privacy: PatientPrivacy, steps: int, costs: Mapping[str, float], beside: tuple[Event, ...]) -> float:
+def _least_noise(plan: Plan, steps: int, costs: Mapping[str, float], beside: tuple[Event, ...]) -> float:
+    privacy, audit = plan.privacy, plan.evaluation.audit
+    if not isinstance(privacy, PatientPrivacy):
+        raise PlanError("privacy: a plan without privacy has no noise to be found.")
     target = privacy.epsilon or 0.0
     for part, cost in costs.items():
-        if cost > target:
+        if cost <= target:
+            continue
+        if part == "test" and audit is not None:
             raise PlanError(
-                f"privacy: the {part} scores alone would cost a patient epsilon {cost:.3g}, privacy.epsilon is {target:g}. "
-                "Lower privacy.metrics_epsilon, or validate less often with evaluation.every."
+                f"privacy: the test scores and the audit would cost a test patient epsilon {cost:.3g}, privacy.epsilon is "
+                f"{target:g}. Lower evaluation.audit.epsilon ({audit.epsilon:g}) or privacy.metrics_epsilon "
+                f"({privacy.metrics_epsilon:g}), or leave evaluation.audit out."
             )
+        raise PlanError(
+            f"privacy: the {part} scores alone would cost a patient epsilon {cost:.3g}, privacy.epsilon is {target:g}. "
+            "Lower privacy.metrics_epsilon, or validate less often with evaluation.every."
+        )
     try:
         return calibrate(target, privacy.delta, privacy.rate, steps, privacy.max_silos_per_patient, beside)
     except PrivacyError as error:

@@ -15,11 +15,16 @@ SCHEMA = "fedward.secure-aggregation/2"
 UPDATE = "update"
 """The purpose of a round's sum of updates."""
 
+AUDIT = "audit/federated/test"
+"""The purpose of the audit: the final model's test by group, in one answer or one sum."""
+
 Key = Annotated[bytes, Meta(min_length=32, max_length=32)]
 Signature = Annotated[bytes, Meta(min_length=64, max_length=64)]
 Count = Annotated[int, Meta(ge=0)]
-Purpose = Annotated[str, Meta(pattern=r"\A(update|scores/(federated|alone|personalised)/(validation|test))\Z")]
-"""What a sum is for: `update`, or the scores of one kind of model on one part."""
+Purpose = Annotated[
+    str, Meta(pattern=r"\A(update|scores/(federated|alone|personalised)/(validation|test)|audit/federated/test)\Z")
+]
+"""What a sum is for: `update`, the scores of one kind of model on one part, or the audit of the final model's test."""
 
 
 class Member(Struct, frozen=True, forbid_unknown_fields=True):
@@ -61,7 +66,7 @@ class Where(Struct, frozen=True, forbid_unknown_fields=True, order=True):
 
     @property
     def scoring(self) -> tuple[str, str]:
-        """(kind, split) of the scores that are summed; two empty texts if it is an update."""
+        """(kind, split) of the scores or the audit that is summed; two empty texts if it is an update."""
         return scoring_of(self.purpose)
 
 
@@ -71,7 +76,7 @@ def scores_purpose(kind: str, split: str) -> str:
 
 
 def scoring_of(purpose: str) -> tuple[str, str]:
-    """(kind, split) of the scoring with this purpose; two empty texts for an update."""
+    """(kind, split) of the scoring or audit with this purpose; two empty texts for an update."""
     _, kind, split = purpose.split("/") if purpose != UPDATE else ("", "", "")
     return kind, split
 

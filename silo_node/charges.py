@@ -9,7 +9,9 @@ from privacy.events import metric_event, training_event
 from privacy.guarantee import Guarantee
 from protocol.errors import SiloError
 from protocol.plan import Plan
+from protocol.plan.audit import Audit
 from protocol.plan.privacy import PatientPrivacy
+from protocol.secure_aggregation import AUDIT
 
 
 @dataclass(frozen=True)
@@ -54,3 +56,18 @@ def scores_charge(plan: Plan, privacy: PatientPrivacy, number: int, kind: str, s
         )
     event = metric_event(privacy.metrics_epsilon, 1, privacy.max_silos_per_patient)
     return Charge(f"scores/{number}/{kind}/{split}", split, event)
+
+
+def audit_charge(plan: Plan, privacy: PatientPrivacy, number: int) -> Charge:
+    """The noised counts of the audit after round `number`: one release a job, paid by test patients. Raises SiloError."""
+    audit = check_audit(plan, number)
+    return Charge(AUDIT, "test", metric_event(audit.epsilon, 1, privacy.max_silos_per_patient))
+
+
+def check_audit(plan: Plan, number: int) -> Audit:
+    """What the plan's audit asks for. Raises SiloError unless the plan foresees one after round `number`."""
+    if (audit := plan.evaluation.audit) is None or number != plan.federation.rounds:
+        raise SiloError(
+            f"the plan foresees no audit after round {number}: only with evaluation.audit, once after the last round."
+        )
+    return audit

@@ -17,6 +17,7 @@ from privacy.randomness import SecureBits
 from protocol.errors import GateError, SiloError
 from protocol.messages import (
     Address,
+    AuditCounts,
     MaskedScores,
     MaskedUpdate,
     PrivateScores,
@@ -29,13 +30,14 @@ from protocol.messages import (
 )
 from protocol.plan import Plan
 from protocol.plan.privacy import PatientPrivacy
-from protocol.secure_aggregation import UPDATE, scoring_of
+from protocol.secure_aggregation import AUDIT, UPDATE, scoring_of
 from silo_node.account import Account
-from silo_node.charges import Charge, round_charge, scores_charge
+from silo_node.charges import Charge, audit_charge, round_charge, scores_charge
 from silo_node.outbox import Outbox
 from silo_node.policy import Policy
 from silo_node.release_checks import SILENT, SPEAKABLE, WITHHELD, Passage, check_kind, check_values
 
+Charged = PrivateUpdate | MaskedUpdate | MaskedScores | AuditCounts | PrivateScores
 UNSIGNED = Receipt(cohort="", entries=0, head="", public_key=b"", signature=b"")
 """Stands in a private release until the gate has charged it."""
 
@@ -101,21 +103,25 @@ class Gate:
             return self.refuse(message, passage.plan)
         check_values(message, passage)
         if isinstance(message, Scores | PrivateScores) or address.purpose != UPDATE:
-            self._refuse_scores("noised" if passage.guarantee else "exact" if address.purpose == UPDATE else "summed")
+            self._refuse_scores("noised" if passage.guarantee else "exact" if _singly(address, passage) else "summed")
         if isinstance(message, PrivateUpdate | PrivateScores) or (
-            isinstance(message, MaskedUpdate | MaskedScores) and passage.guarantee
+            isinstance(message, MaskedUpdate | MaskedScores | AuditCounts) and passage.guarantee
         ):
             message = msgspec.structs.replace(message, receipt=self._paid(message, passage))
         return encode(message)
 
-    def _paid(self, message: PrivateUpdate | MaskedUpdate | MaskedScores | PrivateScores, passage: Passage) -> Receipt:
+    def _paid(self, message: Charged, passage: Passage) -> Receipt:
         plan, guarantee = passage.plan, passage.guarantee
         if guarantee is None or not isinstance(plan.privacy, PatientPrivacy):
             raise GateError("a private release of a plan without privacy; nothing left.")
         if isinstance(message, PrivateUpdate | MaskedUpdate):
             charge = round_charge(plan, plan.privacy, guarantee, message.address.round, message.address.attempt)
+        elif message.address.purpose == AUDIT:
+            charge = audit_charge(plan, plan.privacy, message.address.round)
         elif isinstance(message, MaskedScores):
             charge = scores_charge(plan, plan.privacy, message.address.round, *scoring_of(message.address.purpose))
+        elif isinstance(message, AuditCounts):
+            raise GateError("counts of an audit in the name of something else; nothing left.")
         else:
             charge = scores_charge(plan, plan.privacy, message.address.round, message.kind, message.split)
             expected = len(message.classes) / plan.privacy.metrics_epsilon
@@ -130,3 +136,10 @@ class Gate:
         order = ("none", "noised", "summed", "exact")
         if order.index(self._policy.scores) < order.index(kind):
             raise GateError(f"this hospital's policy lets no {kind} scores leave (scores: {self._policy.scores}).")
+
+
+def _singly(address: Address, passage: Passage) -> bool:
+    """Whether what leaves of scores tells this hospital's figures from the others', under masks or not."""
+    if address.purpose == AUDIT:  # with groups of single hospitals, even the opened sum does
+        return not passage.masked_size or passage.audit is None or bool(passage.audit.sites)
+    return address.purpose == UPDATE

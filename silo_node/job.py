@@ -6,6 +6,7 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
+from evaluation.audit.layout import AuditLayout, layout_of
 from evaluation.summed import vector_size
 from privacy.guarantee import Guarantee, guarantee_of
 from privacy.network_scan import refuse_memory, refuse_unlearned
@@ -15,7 +16,7 @@ from protocol.identity import Identity
 from protocol.plan import Plan
 from protocol.plan.federation import declared_share
 from protocol.plan.privacy import PatientPrivacy
-from protocol.secure_aggregation import Member
+from protocol.secure_aggregation import AUDIT, UPDATE, Member
 from silo_node.cohort import CohortStore
 from silo_node.gate import Gate
 from silo_node.outbox import Outbox
@@ -96,9 +97,11 @@ def open_job(name: str, plan: Plan, place: Place, gate: Gate) -> Job:
     model = SiloModel(plan, cohort.input_shape, pick_device(place.device))
     size = payload_size(plan, model.layout.size) if privacy.secure_aggregation else 0
     counts = vector_size(plan) if plan.evaluation.scores == "summed" else 0
-    passage = Passage(name, plan, guarantee, model.layout, size, counts)
+    audit = _audit_layout(plan, place)
+    passage = Passage(name, plan, guarantee, model.layout, size, counts, audit)
     state.keep_plan(plan)
-    secure = SecurePart(plan, size, counts, place.site, place.identity, place.peers, state.folder) if size else None
+    sizes = {UPDATE: size, AUDIT: audit.size if audit else 0}
+    secure = SecurePart(plan, sizes, counts, place.site, place.identity, place.peers, state.folder) if size else None
     if guarantee is None or not isinstance(privacy, PatientPrivacy):
         return OpenJob(plan, state, cohort, model, passage, secure, place.site, Trainer(plan, cohort, model, place.site))
     refuse_memory(model.network, cohort.input_shape)
@@ -112,3 +115,11 @@ def open_job(name: str, plan: Plan, place: Place, gate: Gate) -> Job:
     trainer = PrivateTrainer(plan, privacy, guarantee, cohort, model)
     outbox = Outbox(state.folder / "outbox")
     return PrivateJob(plan, state, cohort, model, passage, secure, place.site, privacy, guarantee, trainer, outbox, gate)
+
+
+def _audit_layout(plan: Plan, place: Place) -> AuditLayout | None:
+    """What the counts of the plan's audit stand for. Who is asked on its own counts itself only; masked vectors must match."""
+    if plan.evaluation.audit is None:
+        return None
+    masked = plan.privacy.secure_aggregation
+    return layout_of(plan, tuple(peer.name for peer in place.peers) if masked else (place.site,))

@@ -13,6 +13,7 @@ from protocol.errors import FedwardError, SiloError
 from protocol.identity import Identity
 from protocol.messages import (
     Address,
+    Audit,
     Describe,
     Done,
     Personalise,
@@ -26,7 +27,7 @@ from protocol.messages import (
 )
 from protocol.plan import Plan, parse_canonical
 from protocol.secure_aggregation import Member
-from silo_node import private_answers, secure_answers
+from silo_node import audit_answers, private_answers, secure_answers
 from silo_node.account import Account
 from silo_node.answers import describe, personalise, score, train, train_alone
 from silo_node.cohort import CohortStore
@@ -125,6 +126,8 @@ class SiloNode:
         start = time.monotonic()
         if secure_answers.concerns(job, request):
             return secure_answers.answer(job, request, start)
+        if isinstance(request, Audit):
+            return audit_answers.alone(job, request)
         return self._private(request, job) if isinstance(job, PrivateJob) else self._open_answer(request, job, start)
 
     def _open_answer(self, request: Request, job: Job, start: float) -> Release:

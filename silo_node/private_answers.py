@@ -28,7 +28,7 @@ from protocol.vectors import Vector, from_wire
 from silo_node.answers import load_federated
 from silo_node.charges import round_charge, scores_charge
 from silo_node.gate import UNSIGNED
-from silo_node.job import PrivateJob
+from silo_node.job import Job, PrivateJob
 from silo_node.scoring import log_probabilities
 from silo_node.upload import upload
 
@@ -52,7 +52,7 @@ def train(job: PrivateJob, request: Train, start: float) -> PrivateUpdate:
     kept = job.outbox.find(charge.release, asked)
     if kept is not None:
         return PrivateUpdate(request.address, memoryview(kept), UNSIGNED)
-    vector = _checked(job, request.model)
+    vector = checked_model(job, request.model)
     if not time.monotonic() < start + request.deadline_s:
         raise DeadlineError("the deadline had passed before training began; raise federation.round_deadline_s.")
     bits = job.gate.pay(job.passage, charge, job.outbox, asked)
@@ -74,7 +74,7 @@ def summed(job: PrivateJob, request: Train, manifest: Manifest, start: float) ->
     Each attempt is a fresh sample, paid for before anything is drawn. Only masked may they leave.
     """
     charge = round_charge(job.plan, job.privacy, job.guarantee, request.address.round, request.address.attempt)
-    vector = _checked(job, request.model)
+    vector = checked_model(job, request.model)
     if not time.monotonic() < start + request.deadline_s:
         raise DeadlineError("the deadline had passed before training began; raise federation.round_deadline_s.")
     asked = digest_bytes(request.model)
@@ -93,7 +93,7 @@ def score(job: PrivateJob, request: Score) -> PrivateScores:
     charge = scores_charge(job.plan, job.privacy, request.address.round, request.kind, request.split)
     if request.model is None:
         raise SiloError("scoring the federated model needs its vector.")
-    vector = _checked(job, request.model)
+    vector = checked_model(job, request.model)
     asked = digest_bytes(request.model)
     kept = job.outbox.find(charge.release, asked)
     if kept is None:
@@ -110,7 +110,7 @@ def finite(values: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
 
 
-def _checked(job: PrivateJob, model: memoryview) -> Vector:
+def checked_model(job: Job, model: memoryview) -> Vector:
     """The vector of a request. Raises MessageError unless it has the network's length and is finite."""
     vector = from_wire(model)
     if vector.shape != (job.model.layout.size,):
@@ -123,7 +123,7 @@ def _checked(job: PrivateJob, model: memoryview) -> Vector:
 def _noised(job: PrivateJob, part: str, bits: SecureBits) -> tuple[NoisyHistograms, ...]:
     """Noise on every count, also where no patient stands in `part`: that there is none must not show."""
     positions = np.array(job.cohort.parts.named(part), dtype=np.int64)
-    rows = _rows(job, part) if len(positions) else np.zeros((0, len(job.plan.task.classes)))
+    rows = rows_of(job, part) if len(positions) else np.zeros((0, len(job.plan.task.classes)))
     votes = count_votes(
         job.cohort.labels[positions], rows, job.cohort.patients[positions], lambda k: int(choose(k, 1, bits)[0])
     )
@@ -135,7 +135,7 @@ def _noised(job: PrivateJob, part: str, bits: SecureBits) -> tuple[NoisyHistogra
     return tuple(NoisyHistograms(noised(positive), noised(negative)) for positive, negative in votes)
 
 
-def _rows(job: PrivateJob, part: str) -> NDArray[np.float64]:
+def rows_of(job: PrivateJob, part: str) -> NDArray[np.float64]:
     """Log-probabilities of `part`, shape (n, classes). Where the network fails they are NaN, which votes at even odds."""
     try:
         return log_probabilities(job.model, job.cohort, part)

@@ -7,13 +7,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from evaluation.audit.layout import AuditLayout
+from evaluation.audit.sums import COUNTS, check_counts
 from privacy.guarantee import Guarantee
 from privacy.secure_aggregation.agreement import COUNT_BITS
 from protocol.compression import decompress
-from protocol.errors import GateError, UpdateError
+from protocol.errors import EvaluationError, GateError, UpdateError
 from protocol.messages import (
     Address,
     Advertised,
+    AuditCounts,
     Delivered,
     Description,
     Done,
@@ -31,7 +34,7 @@ from protocol.messages import (
     Vouched,
 )
 from protocol.plan import Plan
-from protocol.secure_aggregation import UPDATE
+from protocol.secure_aggregation import AUDIT, UPDATE
 from protocol.vectors import Layout
 
 _OPEN = (Description, Update, Scores, Done, Refusal)
@@ -75,6 +78,8 @@ class Passage:
     """Number of values in a masked update; 0 without secure aggregation."""
     counts_size: int = 0
     """Number of counts in a masked scoring; 0 where scores leave singly."""
+    audit: AuditLayout | None = None
+    """What the counts of the audit stand for; None if the plan asks for none."""
 
 
 def check_kind(message: Release, address: Address, passage: Passage) -> None:
@@ -87,6 +92,9 @@ def check_kind(message: Release, address: Address, passage: Passage) -> None:
 
 def _allowed(purpose: str, passage: Passage) -> tuple[type, ...]:
     """The releases of this kind of plan that may answer a message of this purpose."""
+    if purpose == AUDIT:
+        counts: tuple[type, ...] = (*_PHASES, MaskedScores) if passage.masked_size else (AuditCounts,)
+        return (*counts, Refusal) if passage.audit is not None else (Refusal,)
     if purpose != UPDATE:
         return (*_PHASES, MaskedScores, Refusal) if passage.counts_size else (Refusal,)
     allowed: tuple[type, ...] = _OPEN if passage.guarantee is None else _PRIVATE
@@ -98,7 +106,7 @@ def _allowed(purpose: str, passage: Passage) -> tuple[type, ...]:
 
 
 def check_values(message: Release, passage: Passage) -> None:
-    """Raises GateError if a vector has another length than the network's, or a number is not finite."""
+    """Raises GateError if a vector has another length than the network's, or a number is not finite, or counts are none."""
     if isinstance(message, Update | PrivateUpdate):
         _check_delta(message.delta, passage)
     if isinstance(message, Update):
@@ -110,8 +118,26 @@ def check_values(message: Release, passage: Passage) -> None:
         _check_finite(numbers, "scores")
     if isinstance(message, MaskedUpdate) and len(message.masked) * 8 != passage.masked_size * passage.plan.privacy.width_bits:
         raise GateError("the masked update has another length than the plan's network; nothing left.")
-    if isinstance(message, MaskedScores) and len(message.masked) * 8 != passage.counts_size * COUNT_BITS:
+    if isinstance(message, MaskedScores) and len(message.masked) * 8 != _masked_counts(message, passage) * COUNT_BITS:
         raise GateError("the masked scores have another length than the plan's; nothing left.")
+    if isinstance(message, AuditCounts) and passage.audit is not None:
+        _check_audit(message.counts, passage.audit)
+
+
+def _masked_counts(message: MaskedScores, passage: Passage) -> int:
+    if message.address.purpose != AUDIT:
+        return passage.counts_size
+    return passage.audit.size if passage.audit is not None else 0
+
+
+def _check_audit(wire: memoryview, layout: AuditLayout) -> None:
+    """The very numbers that leave are counts by group that fit together; noised ones have the right number."""
+    if wire.nbytes != layout.size * COUNTS.itemsize:
+        raise GateError("the counts of the audit have another length than the plan's; nothing left.")
+    try:
+        check_counts(layout, np.frombuffer(wire, dtype=COUNTS), layout.sites)
+    except EvaluationError as error:
+        raise GateError(f"what was to leave as the counts of the audit is none: {error} Nothing left.") from error
 
 
 def _check_delta(wire: memoryview, passage: Passage) -> None:

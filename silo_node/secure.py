@@ -6,7 +6,7 @@ The state holds secrets of one attempt (privacy.secure_aggregation.client_state)
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -31,21 +31,28 @@ _decoder = msgspec.msgpack.Decoder(tuple[EncryptedShares, ...])
 class SecurePart:
     """One silo in the secure aggregations of one job. `pinned` is the roster as this hospital knows it, not the aggregator.
 
-    `size` and `counts` are how many values an update and a scoring have; counts 0: this plan's scores are not summed. Each
-    purpose has files of its own, so that the phases of one never meet those of another.
+    `sizes` says how many values a vector has for an update and for an audit, `counts` for any scoring; 0: nothing of the kind
+    is summed in this plan. Each purpose has files of its own, so that the phases of one never meet those of another.
     """
 
     def __init__(
-        self, plan: Plan, size: int, counts: int, silo: str, identity: Identity, pinned: Sequence[Member], folder: Path
+        self,
+        plan: Plan,
+        sizes: Mapping[str, int],
+        counts: int,
+        silo: str,
+        identity: Identity,
+        pinned: Sequence[Member],
+        folder: Path,
     ) -> None:
-        self._plan, self._size, self._counts, self._silo, self._identity = plan, size, counts, silo, identity
+        self._plan, self._sizes, self._counts, self._silo, self._identity = plan, dict(sizes), counts, silo, identity
         self._pinned, self._folder = tuple(pinned), folder
 
     def advertise(self, manifest: Manifest, where: Where) -> Advertisement:
         """P1. Raises AggregationError if the manifest is not this plan's among the pinned silos."""
         if not self._pinned:
             raise SiloError("this silo has pinned no other silos, so it cannot tell whom it aggregates with.")
-        size = self._size if where.purpose == UPDATE else self._counts
+        size = self._sizes.get(where.purpose, self._counts)
         if not size:
             raise SiloError("the scores of this plan are not summed (evaluation.scores); they are asked for by Score.")
         rules = rules_for(self._plan, where.purpose, size, len(self._pinned), manifest, where.job)

@@ -11,6 +11,8 @@ from protocol.messages import (
     Advertise,
     Advertised,
     AskVouch,
+    Audit,
+    AuditMasked,
     Deliver,
     Delivered,
     MaskedUpdate,
@@ -26,22 +28,22 @@ from protocol.messages import (
     TrainMasked,
     Vouched,
 )
-from protocol.secure_aggregation import UPDATE, Where
+from protocol.secure_aggregation import AUDIT, UPDATE, Where
 from protocol.vectors import from_wire
-from silo_node import answers, private_answers, secure_scores
-from silo_node.charges import check_round
+from silo_node import answers, audit_answers, private_answers, secure_scores
+from silo_node.charges import check_audit, check_round
 from silo_node.gate import UNSIGNED
 from silo_node.job import Job, OpenJob, PrivateJob
 from silo_node.secure import SecurePart, as_wire
 
-_PHASES = (Advertise, ShareSecrets, Deliver, TrainMasked, ScoreMasked, AskVouch, Reveal)
+_PHASES = (Advertise, ShareSecrets, Deliver, TrainMasked, ScoreMasked, AuditMasked, AskVouch, Reveal)
 
 
 def concerns(job: Job, request: Request) -> bool:
     """Whether `request` is a phase, or asks in clear for what leaves this job only masked."""
     if isinstance(request, _PHASES):
         return True
-    return (job.secure is not None and isinstance(request, Train)) or (
+    return (job.secure is not None and isinstance(request, Train | Audit)) or (
         job.plan.evaluation.scores == "summed" and isinstance(request, Score)
     )
 
@@ -53,7 +55,7 @@ def answer(job: Job, request: Request, start: float) -> Release:
     address, where = request.address, _where(request.address)
     if isinstance(request, Advertise):
         if where.purpose != UPDATE:
-            secure_scores.check_foreseen(job.plan, where)
+            _check_foreseen(job, where)
             job.secure.refuse_if_opened(where)
         else:
             check_round(job.plan, where.round)
@@ -67,12 +69,22 @@ def answer(job: Job, request: Request, start: float) -> Release:
         return _train(job, job.secure, request, start)
     if isinstance(request, ScoreMasked):
         return secure_scores.masked(job, job.secure, request, where)
+    if isinstance(request, AuditMasked):
+        return audit_answers.masked(job, job.secure, request, where)
     if isinstance(request, AskVouch):
         return Vouched(address, job.secure.vouch(where, request.survivors))
     if isinstance(request, Reveal):
         return Revealed(address, job.secure.unmask(where, request.vouches))
-    what = "scores" if isinstance(request, Score) else "updates"
+    what = {Score: "scores", Audit: "the counts of an audit"}.get(type(request), "updates")
     raise SiloError(f"under secure aggregation {what} leave masked only.")
+
+
+def _check_foreseen(job: Job, where: Where) -> None:
+    """Raises SiloError for a scoring or an audit that the plan does not foresee."""
+    if where.purpose == AUDIT:
+        check_audit(job.plan, where.round)
+    else:
+        secure_scores.check_foreseen(job.plan, where)
 
 
 def _train(job: Job, secure: SecurePart, request: TrainMasked, start: float) -> MaskedUpdate:

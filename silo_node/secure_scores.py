@@ -10,7 +10,7 @@ from privacy.secure_aggregation.agreement import check_digest, check_model, mask
 from protocol.errors import SiloError
 from protocol.messages import MaskedScores, Score, ScoreMasked
 from protocol.plan import Plan
-from protocol.secure_aggregation import UPDATE, Manifest, Where
+from protocol.secure_aggregation import AUDIT, UPDATE, Manifest, Where
 from silo_node import answers, private_answers
 from silo_node.gate import UNSIGNED
 from silo_node.job import Job, OpenJob, PrivateJob
@@ -37,8 +37,8 @@ def masked(job: Job, secure: SecurePart, request: ScoreMasked, where: Where) -> 
 
     Under privacy what is masked was noised and charged like any release of scores, once, and is kept.
     """
-    if where.purpose == UPDATE:
-        raise SiloError("scores are asked for in the name of a round; they are refused.")
+    if where.purpose in (UPDATE, AUDIT):
+        raise SiloError("scores are asked for in the name of a round or an audit; they are refused.")
     secure.refuse_if_opened(where)  # asked when keys were made, too; in between another process of this silo may have opened
     manifest = secure.ready(where)
     _check_agreed(job, request, where, manifest)

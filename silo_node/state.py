@@ -89,6 +89,20 @@ class JobState:
         path = self.folder / "personalised.origin"
         return path.read_text(encoding="ascii") if path.exists() else None
 
+    def keep_audit(self, asked: str) -> None:
+        """Remember what this job's audit was asked for: one model, one set of edges. Raises SiloError if it was another.
+
+        Counts of other bins, or of another model, would tell more of the same patients than the plan foresees.
+        """
+        path = self.folder / "audit.asked"
+        known = path.read_text(encoding="ascii") if path.exists() else None
+        if known is None:
+            partial = self.folder / "audit.asked.partial"
+            partial.write_text(asked, encoding="ascii")
+            partial.replace(path)
+        elif known != asked:
+            raise SiloError("the audit was already asked for with another model or other edges; a job has one.")
+
     def model(self, kind: str) -> Personal | None:
         """A model kept earlier."""
         path = self.folder / f"{kind}.safetensors"

@@ -20,6 +20,7 @@ from protocol.messages import (
     Advertise,
     Advertised,
     AskVouch,
+    AuditMasked,
     Deliver,
     Delivered,
     MaskedScores,
@@ -47,7 +48,7 @@ class Work:
     """What silos do in the third phase: its name, the request, one for all, and the kind of its answer."""
 
     name: str
-    request: TrainMasked | ScoreMasked
+    request: TrainMasked | ScoreMasked | AuditMasked
     kind: type[MaskedUpdate] | type[MaskedScores]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evaluation.report.privacy_local import local_entry
@@ -30,6 +30,15 @@ LEAVES_SUMMED = (
     "training steps",
     "training and proximal losses",
     *_ALWAYS,
+)
+
+# What the audit adds where single hospitals' counts leave, and where masks leave each hospital's own group readable.
+AUDITED = (
+    "for the audit, how many of its test images, and of how many patients, are in each group, by class and by bin of the score",
+)
+AUDITED_MASKED = (
+    "for the audit, how many of its test images, and of how many patients, are in its own group, by class and by bin of the "
+    "score: the sum over hospitals holds each one's",
 )
 
 _NONE: dict[str, Any] = {
@@ -66,12 +75,15 @@ def privacy_entry(privacy: Mapping[str, Any]) -> dict[str, Any]:
     summed = privacy.get("scores", "per_site") == "summed"
     if summed and not secure:
         raise EvaluationError("privacy: scores are summed only where secure_aggregation is on; this summary says otherwise.")
-    entry = _open_entry(summed=summed) if mechanism == "none" else local_entry(privacy, summed=summed)
+    audit = bool(privacy.get("audit", False)) and not summed
+    audited = () if not audit else AUDITED_MASKED if secure else AUDITED
+    entry = _open_entry(audited, summed=summed) if mechanism == "none" else local_entry(privacy, summed=summed, audited=audit)
     return _secure(entry, summed=summed) if secure else entry
 
 
-def _open_entry(*, summed: bool) -> dict[str, Any]:
-    against = [*_NONE["does_not_protect"], _LEFT + "; ".join(LEAVES_SUMMED if summed else LEAVES) + ".", _EXACT[summed]]
+def _open_entry(audited: Sequence[str], *, summed: bool) -> dict[str, Any]:
+    leaves = (*(LEAVES_SUMMED if summed else LEAVES), *audited)
+    against = [*_NONE["does_not_protect"], _LEFT + "; ".join(leaves) + ".", _EXACT[summed]]
     return _NONE | {"does_not_protect": against}
 
 

@@ -28,11 +28,15 @@ PRIVATE_LEAVES_SUMMED = (
     "where it could not do what was asked, the name of the error and a reason in words",
     "with every message, the job, the plan's digest, the round, the attempt and the purpose it answers",
 )
+PRIVATE_AUDITED = (
+    "for the audit, counts of its test patients by group, class and bin of the score: each patient has one vote in each family "
+    "of groups, and noise was added to every count",
+)
 PRIVATE_LEAVES = _HISTOGRAMS + PRIVATE_LEAVES_SUMMED
 
 
-def local_entry(privacy: Mapping[str, Any], *, summed: bool = False) -> dict[str, Any]:
-    """report.json's `privacy` for a private mechanism; `summed`: scores left masked.
+def local_entry(privacy: Mapping[str, Any], *, summed: bool = False, audited: bool = False) -> dict[str, Any]:
+    """report.json's `privacy` for a private mechanism; `summed`: scores left masked; `audited`: an audit's counts did not.
 
     Raises EvaluationError if a figure is missing or out of range.
     """
@@ -60,7 +64,8 @@ def local_entry(privacy: Mapping[str, Any], *, summed: bool = False) -> dict[str
         "warning": _warning(epsilon),
         "protects": _protects(numbers, parts, distributed=privacy["mechanism"] == "distributed"),
         "does_not_protect": _does_not_protect(
-            int(numbers["max_silos_per_patient"]), PRIVATE_LEAVES_SUMMED if summed else PRIVATE_LEAVES
+            int(numbers["max_silos_per_patient"]),
+            (*(PRIVATE_LEAVES_SUMMED if summed else PRIVATE_LEAVES), *(PRIVATE_AUDITED if audited else ())),
         ),
     }
 

@@ -17,11 +17,13 @@ from privacy.secure_aggregation.manifest import Rules
 from privacy.secure_aggregation.masking import Unsigned
 from privacy.secure_aggregation.payload import wrapped
 from privacy.secure_aggregation.sizing import sizing
-from protocol.canonical import digest_bytes
+from protocol.canonical import digest_bytes, digest_json
 from protocol.errors import AggregationError
+from protocol.messages import Edges
 from protocol.plan import Plan
-from protocol.secure_aggregation import SCHEMA, UPDATE, Manifest, Member
+from protocol.secure_aggregation import AUDIT, SCHEMA, UPDATE, Manifest, Member
 
+_EDGES = "edges"  # in the manifest of an audit
 COUNT_BITS = 32  # of a count, whatever privacy.width_bits is for updates
 
 
@@ -32,9 +34,15 @@ def count_bound(n_silos: int) -> int:
 
 
 def propose(
-    plan: Plan, job: str, members: Sequence[Member], purpose: str, size: int, model: bytes | memoryview | None
+    plan: Plan,
+    job: str,
+    members: Sequence[Member],
+    purpose: str,
+    size: int,
+    model: bytes | memoryview | None,
+    edges: Edges | None = None,
 ) -> Manifest:
-    """What every silo is shown first. `size` counts the values of a vector, `model` is what the request carries, if any."""
+    """What every silo is shown first. `size` counts the values of a vector; `model` and `edges` are what a request carries."""
     wanted = sizing(plan, len(members))
     width, parameters = _grid(plan, purpose, len(members))
     return Manifest(
@@ -47,12 +55,15 @@ def propose(
         colluders=wanted.colluders,
         size=size,
         width_bits=width,
-        parameters=parameters | {"model": _digest(model)},
+        parameters=parameters | {"model": _digest(model)} | ({} if edges is None else {_EDGES: edges_digest(edges)}),
     )
 
 
 def rules_for(plan: Plan, purpose: str, size: int, n_silos: int, shown: Manifest, job: str) -> Rules:
-    """What a silo holds the `shown` manifest against. Its model is held against the one that comes later (`check_model`)."""
+    """What a silo holds the `shown` manifest against.
+
+    Its model and an audit's edges are held against those that come later (`check_model`, `check_agreed_edges`).
+    """
     wanted = sizing(plan, n_silos)
     width, parameters = _grid(plan, purpose, n_silos)
     return Rules(
@@ -62,7 +73,7 @@ def rules_for(plan: Plan, purpose: str, size: int, n_silos: int, shown: Manifest
         width_bits=width,
         min_survivors=wanted.min_survivors,
         colluders=wanted.colluders,
-        parameters=parameters | {"model": shown.parameters.get("model")},
+        parameters=parameters | {name: shown.parameters.get(name) for name in _later(purpose)},
     )
 
 
@@ -77,6 +88,20 @@ def check_digest(manifest: Manifest, digest: str) -> None:
         raise AggregationError("the model is not the one in the manifest that all silos agreed on; nothing was sent.")
 
 
+def check_agreed_edges(manifest: Manifest, edges: Edges) -> None:
+    """Raises AggregationError if these are not the edges that all silos of the attempt were told of.
+
+    Else an aggregator could give one hospital edges between which nobody's score lies, and subtract the rest.
+    """
+    if manifest.parameters.get(_EDGES) != edges_digest(edges):
+        raise AggregationError("the edges are not those in the manifest that all silos agreed on; nothing was sent.")
+
+
+def edges_digest(edges: Edges) -> str:
+    """What a manifest says of an audit's edges."""
+    return digest_json([list(one) for one in edges])
+
+
 def masked_counts(counts: npt.NDArray[np.int64], n_silos: int, *, noised: bool) -> Unsigned:
     """Counts, shape (size,), as integers of COUNT_BITS for a sum of `n_silos`, not yet masked.
 
@@ -89,6 +114,11 @@ def masked_counts(counts: npt.NDArray[np.int64], n_silos: int, *, noised: bool) 
             f"a count is larger than {bound}, so a sum of {n_silos} silos may wrap around; nothing was sent."
         )
     return wrapped(np.clip(counts, -bound, bound), COUNT_BITS)
+
+
+def _later(purpose: str) -> tuple[str, ...]:
+    """What a manifest holds the digest of, before it comes."""
+    return ("model", _EDGES) if purpose == AUDIT else ("model",)
 
 
 def _grid(plan: Plan, purpose: str, n_silos: int) -> tuple[int, dict[str, Any]]:

@@ -12,7 +12,7 @@ from privacy.secure_aggregation.shamir import SHARE_BYTES
 from protocol.canonical import digest_json
 from protocol.errors import AggregationError
 from protocol.identity import verify
-from protocol.secure_aggregation import SCHEMA, Advertisement, EncryptedShares, Manifest, Unmasking, Vouch, Where
+from protocol.secure_aggregation import AUDIT, SCHEMA, Advertisement, EncryptedShares, Manifest, Unmasking, Vouch, Where
 
 
 def advertised(where: Where, manifest: str, silo: str, mask_key: bytes, share_key: bytes, seed_digest: bytes) -> dict[str, Any]:
@@ -138,5 +138,6 @@ def _words(where: Where) -> str:
 def words(where: Where) -> str:
     """The place of an attempt as people read it."""
     kind, split = where.scoring
-    scored = f", scores of the {kind} model on the {split} part" if kind else ""
+    what = "audit" if where.purpose == AUDIT else "scores"
+    scored = f", {what} of the {kind} model on the {split} part" if kind else ""
     return f"round {where.round}, attempt {where.attempt}{scored}"

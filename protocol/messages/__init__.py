@@ -4,10 +4,11 @@ Requests travel down to a silo, releases travel up. The codec (MessagePack throu
 else: unknown tags, unknown or missing fields and wrong types are refused. Vectors travel as raw little-endian float32.
 """
 
-from protocol.messages.address import Address, Receipt
+from protocol.messages.address import Address, Edges, Receipt
 from protocol.messages.codec import decode_release, decode_request, encode
 from protocol.messages.releases import (
     Advertised,
+    AuditCounts,
     Delivered,
     Description,
     Done,
@@ -25,6 +26,8 @@ from protocol.messages.releases import (
 from protocol.messages.requests import (
     Advertise,
     AskVouch,
+    Audit,
+    AuditMasked,
     Deliver,
     Describe,
     Personalise,
@@ -44,12 +47,16 @@ __all__ = [
     "Advertise",
     "Advertised",
     "AskVouch",
+    "Audit",
+    "AuditCounts",
+    "AuditMasked",
     "ClassScores",
     "Deliver",
     "Delivered",
     "Describe",
     "Description",
     "Done",
+    "Edges",
     "MaskedScores",
     "MaskedUpdate",
     "NoisyHistograms",

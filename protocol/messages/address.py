@@ -16,12 +16,15 @@ Word = Annotated[str, Meta(max_length=128)]  # a name or a digest: it stands in 
 Finite = Annotated[float, Meta(ge=-1e300, le=1e300)]
 Positive = Annotated[float, Meta(ge=0.0, le=1e300)]
 Share = Annotated[float, Meta(ge=0.0, le=1.0)]
+Edges = tuple[tuple[Finite, ...], ...]
+"""For each scored class the inner edges of its histograms, ascending log-odds; whoever counts with them checks them."""
 
 
 class Address(Struct, frozen=True, forbid_unknown_fields=True):
     """What binds a message to its place: a reply is used only if its address equals the request's.
 
-    `purpose` tells the phases of one secure aggregation from those of another; messages outside of one have `update`.
+    `purpose` tells the phases of one secure aggregation from those of another, and an audit from all else; other messages
+    have `update`.
     """
 
     job: Word

@@ -93,10 +93,22 @@ class MaskedUpdate(Struct, frozen=True, forbid_unknown_fields=True, tag="masked-
 
 
 class MaskedScores(Struct, frozen=True, forbid_unknown_fields=True, tag="masked-scores"):
-    """Counts of scores as integers of 32 bits that look random alone (little-endian); `receipt` under a private plan."""
+    """Counts of scores, or of an audit, as integers of 32 bits that look random alone (little-endian); `receipt` if private."""
 
     address: Address
     masked: memoryview
+    receipt: Receipt | None
+
+
+class AuditCounts(Struct, frozen=True, forbid_unknown_fields=True, tag="audit-counts"):
+    """A hospital's counts of test scores by group (evaluation.audit.layout), little-endian int64.
+
+    Of the groups of single hospitals it holds the silo's own alone. Under a private plan counts are noised and may be negative,
+    and `receipt` is there.
+    """
+
+    address: Address
+    counts: memoryview
     receipt: Receipt | None
 
 
@@ -143,6 +155,7 @@ Release = (
     | Revealed
     | Scores
     | PrivateScores
+    | AuditCounts
     | Done
     | Refusal
 )

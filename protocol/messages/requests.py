@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from protocol.messages.address import Address, Receipt, Word
+from protocol.messages.address import Address, Edges, Receipt, Word
 from protocol.secure_aggregation import Advertisement, EncryptedShares, Manifest, Vouch
 
 
@@ -57,6 +57,17 @@ class Score(Struct, frozen=True, forbid_unknown_fields=True, tag="score"):
     with_alone: bool = False
 
 
+class Audit(Struct, frozen=True, forbid_unknown_fields=True, tag="audit"):
+    """Count the test patients' scores under the final model by group, in the bins between `edges`; answered by AuditCounts.
+
+    Refused under secure aggregation, where only AuditMasked is answered.
+    """
+
+    address: Address
+    model: memoryview
+    edges: Edges
+
+
 class Advertise(Struct, frozen=True, forbid_unknown_fields=True, tag="secure-advertise"):
     """Secure aggregation, first phase: here is the manifest; answered by Advertised."""
 
@@ -99,6 +110,17 @@ class ScoreMasked(Struct, frozen=True, forbid_unknown_fields=True, tag="score-ma
     model: memoryview | None = None
 
 
+class AuditMasked(Struct, frozen=True, forbid_unknown_fields=True, tag="audit-masked"):
+    """Third phase of an audit: count as for Audit, with the edges of which the manifest holds the digest, and mask the counts.
+
+    Answered by MaskedScores.
+    """
+
+    address: Address
+    model: memoryview
+    edges: Edges
+
+
 class AskVouch(Struct, frozen=True, forbid_unknown_fields=True, tag="secure-vouch"):
     """Fourth phase: whose masked vectors arrived; answered by Vouched."""
 
@@ -119,11 +141,13 @@ Request = (
     | TrainAlone
     | Personalise
     | Score
+    | Audit
     | Advertise
     | ShareSecrets
     | Deliver
     | TrainMasked
     | ScoreMasked
+    | AuditMasked
     | AskVouch
     | Reveal
 )

@@ -83,6 +83,8 @@ class Audit(Part):
         for parts in self.intersections:
             if len(parts) < 2 or len(set(parts)) != len(parts):
                 raise ValueError("intersections: each names two or more different attributes")
+        if len({frozenset(parts) for parts in self.intersections}) != len(self.intersections):
+            raise ValueError("intersections: each may stand there once")
         for attribute in (*self.attributes, *(one for parts in self.intersections for one in parts)):
             if attribute in _TEXTS and attribute not in self.values:
                 raise ValueError(

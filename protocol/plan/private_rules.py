@@ -23,6 +23,7 @@ def conflicts(plan: Plan) -> list[str]:
         + _masked_whole(plan.federation, secure=secure)
         + _unguarded(plan)
         + _unsummed(plan, secure=secure)
+        + _untested(plan)
     )
 
 
@@ -49,6 +50,25 @@ def _unsummed(plan: Plan, *, secure: bool) -> list[str]:
     return [
         "evaluation.scores: summed opens nothing but a masked sum of the hospitals' counts; set privacy.secure_aggregation to "
         "true, or scores to per_site"
+    ]
+
+
+def _untested(plan: Plan) -> list[str]:
+    """An audit breaks down a test."""
+    split = plan.data.split
+    if plan.evaluation.audit is None or split.use_fold_column or split.test_fraction > 0:
+        return []
+    return ["evaluation.audit: no patient is tested; raise data.split.test_fraction, or leave evaluation.audit out"]
+
+
+def _unguarded(plan: Plan) -> list[str]:
+    """A guard that compares validations needs two of them."""
+    every, rounds = plan.evaluation.every, plan.federation.rounds
+    if plan.federation.guard.max_validation_drop is None or every < rounds:
+        return []
+    return [
+        f"federation.guard.max_validation_drop: with evaluation.every {every} of {rounds} rounds there is nothing to compare "
+        "with; validate more often, or leave it out"
     ]
 
 

@@ -25,6 +25,7 @@ class Cohort:
     """`images` (n, C, H, W) float32, read-only; `labels` (n,) class indices; `parts` positions in both.
 
     `patients` (n,): a number for each patient, from 0, so that images of one patient can be told to belong together.
+    `samples` (n,): what is known about each image besides its pixels.
     """
 
     images: npt.NDArray[np.float32]
@@ -32,6 +33,7 @@ class Cohort:
     parts: Parts
     patients: npt.NDArray[np.int64]
     store: CohortStore
+    samples: tuple[Sample, ...] = ()
 
     @property
     def n_patients(self) -> int:
@@ -80,7 +82,7 @@ def load_cohort(store: CohortStore, plan: Plan, cache: Path) -> Cohort:
         raise CohortError("no patient is left to train on; check the fold column and data.split.")
     labels = np.array([classes[sample.labels[target]] for sample in samples], dtype=np.int64)
     images = _preprocessed(store, [sample.index for sample in samples], plan, cache, None)
-    return Cohort(images, labels, parts, _codes(samples), store)
+    return Cohort(images, labels, parts, _codes(samples), store, tuple(samples))
 
 
 def _private_cohort(store: CohortStore, plan: Plan, cache: Path) -> Cohort:
@@ -94,7 +96,7 @@ def _private_cohort(store: CohortStore, plan: Plan, cache: Path) -> Cohort:
     )
     parts = split_patients(samples, target, plan.data.split, plan.seed, independently=True)
     labels = np.array([classes[sample.labels[target]] for sample in samples], dtype=np.int64)
-    return Cohort(images, labels, parts, _codes(samples), store)
+    return Cohort(images, labels, parts, _codes(samples), store, tuple(samples))
 
 
 def _codes(samples: Sequence[Sample]) -> npt.NDArray[np.int64]:

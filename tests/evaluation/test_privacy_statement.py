@@ -7,13 +7,14 @@ from typing import Any, get_args
 
 import pytest
 
-from evaluation.report.privacy import LEAVES, LEAVES_SUMMED, privacy_entry
-from evaluation.report.privacy_local import PRIVATE_LEAVES, PRIVATE_LEAVES_SUMMED
+from evaluation.report.privacy import AUDITED, AUDITED_MASKED, LEAVES, LEAVES_SUMMED, privacy_entry
+from evaluation.report.privacy_local import PRIVATE_AUDITED, PRIVATE_LEAVES, PRIVATE_LEAVES_SUMMED
 from evaluation.report.privacy_secure import SECURE_LEAVES
 from protocol.errors import EvaluationError
 from protocol.messages import (
     Address,
     Advertised,
+    AuditCounts,
     ClassScores,
     Delivered,
     Description,
@@ -40,6 +41,7 @@ OPEN = (Description, Update, Scores, Done, Refusal)
 PRIVATE = (PrivateDescription, PrivateUpdate, PrivateScores, Refusal)  # Done answers what a private plan cannot ask for
 
 SECURE = (Advertised, Shared, Delivered, MaskedUpdate, MaskedScores, Vouched, Revealed)
+AUDIT = (AuditCounts,)
 INSIDE = (Advertisement, EncryptedShares, Vouch, Unmasking, Share, Where)
 
 NAMED_AS = {
@@ -78,6 +80,9 @@ NAMED_AS = {
     "purpose": "the purpose",
     "delta": "model change",
 }
+COUNTED = {"counts": "in each group, by class and by bin of the score"}
+COUNTED_MASKED = {"counts": "in its own group, by class and by bin of the score"}
+COUNTED_PRIVATE = {"counts": "counts of its test patients by group, class and bin of the score"}
 NAMED_AS_PRIVATE = {
     "layout_digest": "digest of the network's layout",
     "cohort": "a random token",
@@ -134,7 +139,7 @@ PARTS = {
 
 
 def test_a_release_is_of_a_private_plan_or_of_another():
-    assert set(OPEN) | set(PRIVATE) | set(SECURE) == set(get_args(Release))
+    assert {*OPEN, *PRIVATE, *SECURE, *AUDIT} == set(get_args(Release))
 
 
 @pytest.mark.parametrize(
@@ -144,6 +149,27 @@ def test_a_release_is_of_a_private_plan_or_of_another():
         (PRIVATE, (Address, Receipt, NoisyHistograms), NAMED_AS_PRIVATE, PRIVATE_LEAVES, GUARANTEE),
         (OPEN_SUMMED, (Address,), NAMED_AS_SUMMED, LEAVES_SUMMED, {"mechanism": "none", **SUMMED}),
         (PRIVATE_SUMMED, (Address, Receipt), NAMED_AS_PRIVATE_SUMMED, PRIVATE_LEAVES_SUMMED, GUARANTEE | SUMMED),
+        (
+            (*OPEN, *AUDIT),
+            (Address, ClassScores),
+            NAMED_AS | COUNTED,
+            LEAVES + AUDITED,
+            {"mechanism": "none", "audit": True},
+        ),
+        (
+            (*OPEN, *AUDIT),
+            (Address, ClassScores),
+            NAMED_AS | COUNTED_MASKED,
+            LEAVES + AUDITED_MASKED,
+            {"mechanism": "none", "audit": True, "secure_aggregation": True},
+        ),
+        (
+            (*PRIVATE, *AUDIT),
+            (Address, Receipt, NoisyHistograms),
+            NAMED_AS_PRIVATE | COUNTED_PRIVATE,
+            PRIVATE_LEAVES + PRIVATE_AUDITED,
+            GUARANTEE | {"audit": True},
+        ),
         (SECURE, INSIDE, NAMED_AS_SECURE, SECURE_LEAVES, GUARANTEE | {"secure_aggregation": True}),
     ],
 )
@@ -202,6 +228,11 @@ def test_a_report_of_sums_says_who_could_not_read_scores_and_what_two_sums_may_t
         assert "Scores left masked too" not in " ".join(privacy_entry(settings | {"secure_aggregation": True})["protects"])
     with pytest.raises(EvaluationError, match="secure_aggregation"):
         privacy_entry({"mechanism": "none", "secure_aggregation": False, "scores": "summed"})
+
+
+def test_where_only_sums_are_opened_no_count_of_the_audit_is_said_to_have_left_a_hospital():
+    for settings in (GUARANTEE, {"mechanism": "none"}):
+        assert privacy_entry(settings | SUMMED | {"audit": True}) == privacy_entry(settings | SUMMED)
 
 
 def test_an_epsilon_above_eight_is_said_loudly():
