@@ -19,6 +19,7 @@ from protocol.plan.privacy import DistributedPrivacy
 from protocol.secure_aggregation import Manifest
 
 _MOST_SCALE_BITS = 30
+COUNTED = ("samples", "positives", "q_ffl")  # weightings whose weight is one more masked value
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ def sizing(plan: Plan, n_silos: int) -> Sizing:
         _check_distributed(privacy, n_silos)
         survivors, colluders = max(threshold, plan.federation.quorum), default_colluders(n_silos)
         return Sizing(threshold, survivors, colluders, privacy.width_bits, SCALE_BITS, privacy.clip_norm)
+    _check_weights(plan, n_silos)
     scale_bits = _scale_bits(n_silos, privacy.update_bound, privacy.width_bits)
     check_width(n_silos, privacy.update_bound, scale_bits, privacy.width_bits)
     return Sizing(
@@ -81,6 +83,16 @@ def _check_distributed(privacy: DistributedPrivacy, n_silos: int) -> None:
         )
 
 
+def _check_weights(plan: Plan, n_silos: int) -> None:
+    """Raises PlanError if the sum of the weights themselves, one of the masked values, could wrap around."""
+    bound, room = plan.federation.weight_bound, 2 ** (plan.privacy.width_bits - 1) - 1
+    if plan.federation.weighting in COUNTED and n_silos * bound > room:
+        raise PlanError(
+            f"federation.weight_bound: {n_silos} hospitals x {bound} do not fit into {plan.privacy.width_bits} bits; lower it "
+            f"to {room // n_silos}, or raise privacy.width_bits."
+        )
+
+
 def _scale_bits(n_silos: int, bound: float, width_bits: int) -> int:
     """The finest grid on which the sum of n values within the bound cannot wrap around."""
     room = 2 ** (width_bits - 1) - 1
@@ -99,6 +111,8 @@ def overflow_proof(plan: Plan, n_silos: int) -> Mapping[str, Any]:
     largest = n_silos * math.ceil(wanted.bound * 2**wanted.scale_bits)
     if isinstance(plan.privacy, DistributedPrivacy):  # in clip norms, four times the usual number of patients all agreeing
         largest = n_silos * plan.privacy.batch_patients * 4 * 2**SCALE_BITS
+    if plan.federation.weighting in COUNTED:  # the weights are one of the sums
+        largest = max(largest, n_silos * plan.federation.weight_bound)
     return {
         "silos": n_silos,
         "largest_sum": largest,

@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from protocol.errors import PlanError
 from protocol.plan.aggregation import Aggregation, Guard, Mean, too_few
 from protocol.plan.compression import Compression, NoCompression
+from protocol.plan.fairness import unused
 from protocol.plan.part import Beta, Part, Rate
 
 
@@ -49,9 +50,10 @@ class Federation(Part):
     strategy: Annotated[Average | Momentum | Adaptive, Field(discriminator="name")] = Field(
         default_factory=lambda: Average(name="FedProx"), description="what the server does with the mean update"
     )
-    weighting: Literal["samples", "uniform", "positives", "declared"] = Field(
+    weighting: Literal["samples", "uniform", "positives", "declared", "q_ffl", "worst_site"] = Field(
         default="samples",
-        description="a silo weighs by its training images, equally, by those outside the first class, or as declared",
+        description="a silo weighs by its training images, equally, by those outside the first class, or as declared; or for "
+        "fairness: q_ffl by its own loss to the power fairness_q, worst_site more the worse it validates",
     )
     declared_weights: dict[str, Weight] = Field(
         default_factory=dict,
@@ -63,7 +65,35 @@ class Federation(Part):
         ge=1,
         le=1_000_000,
         description="secure aggregation with weights: public bound on one hospital's number of images; above it counts as it. "
-        "The closer to the largest hospital, the finer the grid",
+        "The closer to the largest hospital, the finer the grid. q_ffl: a weight is one of so many steps",
+    )
+    fairness_q: float | None = Field(
+        default=None,
+        ge=0.0,
+        le=10.0,
+        description="q_ffl: 0 weighs equally, 1 by the loss, more favours hospitals of high loss more",
+    )
+    fairness_loss_bound: float = Field(
+        default=2.0,
+        gt=0.0,
+        le=1000.0,
+        description="q_ffl, and worst_site by loss: a loss (nats) above it counts as it. A little above the first round's is "
+        "best: then all weights use the grid, and no hospital gains by a loss that is not real",
+    )
+    fairness_measure: Literal["auroc", "loss"] = Field(
+        default="auroc", description="worst_site: what makes a hospital weigh more, 1 - its validation AUROC or its loss"
+    )
+    fairness_rate: Rate = Field(
+        default=2.0,
+        description="worst_site: how fast; after each validation a weight is multiplied by exp(rate x measure), then all "
+        "are made to sum to 1",
+    )
+    fairness_floor: float = Field(
+        default=0.25,
+        ge=0.05,
+        le=1.0,
+        description="worst_site: part of all weight that is always spread equally, so that nobody weighs nothing. Under secure "
+        "aggregation it also keeps the sum from being nearly one hospital's update",
     )
     aggregation: Aggregation = Field(
         default_factory=lambda: Mean(name="mean"),
@@ -118,6 +148,8 @@ class Federation(Part):
         if self.weighting == "declared" and len(self.declared_weights) < self.quorum:
             named = len(self.declared_weights)
             raise ValueError(f"declared_weights: {named} hospitals, the quorum is {self.quorum}; give every hospital's number")
+        if (reason := unused(self)) is not None:
+            raise ValueError(reason)
         numbers = self.declared_weights.values()
         if numbers and max(numbers) > 1e6 * min(numbers):
             raise ValueError(

@@ -23,6 +23,8 @@ from silo_node.training.objective import Objective, proximal_step, squared_dista
 from silo_node.training.optimiser import build_optimiser
 from silo_node.training.transforms import Pipeline
 
+_CHUNK = 256
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -56,6 +58,19 @@ class Trainer:
         loss, steps = self._steps(optimiser, planned, ("round", number), deadline, anchor, pull, enough)
         shared = self._model.shared_parameters()
         return Outcome(loss, 0.5 * training.mu * squared_distance(shared, anchor), steps, planned)
+
+    @torch.no_grad()
+    def loss(self) -> float:
+        """What training minimises, on all training images as they are, under the model's current weights.
+
+        Weighted classes are averaged chunk by chunk, so `balanced` is that of the chunks, as it is of batches in training.
+        """
+        network, device, total = self._model.network.eval(), self._model.device, 0.0
+        for chunk in np.array_split(self._positions, max(1, -(-len(self._positions) // _CHUNK))):
+            images = self._model.to_device(torch.from_numpy(self._cohort.images[chunk]))
+            labels = torch.from_numpy(self._cohort.labels[chunk]).to(device)
+            total += len(chunk) * self._objective(logits(network, images).float(), labels).item()
+        return total / max(1, len(self._positions))
 
     def alone(self, deadline: float, on_round: Callable[[int], None]) -> None:
         """What this hospital would have had alone: as many steps, the same schedule, no global model, one optimiser."""
