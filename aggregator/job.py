@@ -11,6 +11,8 @@ import numpy as np
 from aggregator.audit import ModelAudit
 from aggregator.claim import claim
 from aggregator.events import Audited, JobOpened, Observer, PhaseDone, RoundCommitted, Scored, StepStarted
+from aggregator.evidence.closing import EvidenceRecord, close
+from aggregator.evidence.seen import Watched
 from aggregator.guard import bear, judge, keep_files, last_good, refused_norm
 from aggregator.history import History
 from aggregator.journal import Journal
@@ -20,7 +22,18 @@ from aggregator.records import AuditRecord, RosterRecord, RoundRecord, ScoresRec
 from aggregator.replies import named
 from aggregator.rounds import RoundResult, run_round
 from aggregator.secure import Pending, SummedScoring, run_secure_round
-from aggregator.steps import AuditModel, JudgeRound, LocalPhase, Progress, ScoreModel, Step, TrainRound, next_step, step_key
+from aggregator.steps import (
+    AuditModel,
+    CloseJob,
+    JudgeRound,
+    LocalPhase,
+    Progress,
+    ScoreModel,
+    Step,
+    TrainRound,
+    next_step,
+    step_key,
+)
 from aggregator.strategies import State, build_strategy
 from evaluation.audit.layout import AuditLayout, layout_of
 from privacy.guarantee import score_releases
@@ -57,7 +70,8 @@ class Job:
         except (JournalError, PlanError):
             self.journal.close()
             raise
-        self._desk = Desk(transport, plan, self.name, observe)
+        self._transport = Watched(transport, self.journal)
+        self._desk = Desk(self._transport, plan, self.name, observe)
         self.models = Models(plan, self.history)
         self._strategy = build_strategy(plan.federation.strategy)
 
@@ -190,6 +204,9 @@ class Job:
             self._observe(PhaseDone(record))
         elif isinstance(step, AuditModel):
             self._audit(step, silos)
+        elif isinstance(step, CloseJob):
+            models = vector_digest(self.models.initial), vector_digest(self.models.final())
+            self.journal.remember(step_key(step), close(self._desk, self._members, self.journal, self.history, *models))
         elif isinstance(step, ScoreModel):
             if self.plan.evaluation.scores == "summed":
                 self._sum(step, silos)
@@ -228,6 +245,10 @@ class Job:
     def audit(self) -> AuditRecord | None:
         """The audit of the final model, once it was made or given up."""
         return self.history.audit()
+
+    def evidence(self) -> EvidenceRecord | None:
+        """What the silos signed, once the job was closed."""
+        return self.journal.fact(step_key(CloseJob()), EvidenceRecord)
 
     def scores(self) -> list[ScoresRecord]:
         """Every scoring done so far, in order."""

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from aggregator.evidence.bundle import write_bundle
 from aggregator.job import Job
 from aggregator.summary import summarise
 from evaluation.report.build import build_report
 from evaluation.report.write import write_report
+from protocol.identity import Identity
 from protocol.network import build_network, n_parameters
 from protocol.vectors import save_tensors, vector_digest
 
@@ -24,10 +26,14 @@ class Written:
     report_json: Path
     report_html: Path
     report: dict[str, Any]
+    evidence: Path | None = None
 
 
-def write_results(job: Job, out: Path) -> Written:
-    """Write model.safetensors, plan.yaml, report.json and report.html of a job that ran to its end."""
+def write_results(job: Job, out: Path, identity: Identity | None = None, *, one_machine: bool = False) -> Written:
+    """Write model.safetensors, plan.yaml, report.json, report.html and evidence/ of a job that ran to its end.
+
+    `identity` signs the evidence; `one_machine`: it holds the hospitals' public keys too (aggregator.evidence.bundle).
+    """
     vector, plan = job.models.final(), job.plan
     model = out / "model.safetensors"
     digest = vector_digest(vector)
@@ -44,4 +50,5 @@ def write_results(job: Job, out: Path) -> Written:
     }
     report = build_report(summarise(job, facts))
     report_json, report_html = write_report(report, out)
-    return Written(model, out / "plan.yaml", report_json, report_html, report)
+    evidence = write_bundle(job, out, report_json, identity, one_machine=one_machine)
+    return Written(model, out / "plan.yaml", report_json, report_html, report, evidence)

@@ -47,7 +47,12 @@ class LocalPhase:
     kind: Literal["alone", "personalised"]
 
 
-Step = TrainRound | ScoreModel | AuditModel | JudgeRound | LocalPhase
+@dataclass(frozen=True, slots=True)
+class CloseJob:
+    """Collect what the silos signed, and have them sign that nothing is missing."""
+
+
+Step = TrainRound | ScoreModel | AuditModel | JudgeRound | LocalPhase | CloseJob
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +63,7 @@ class Progress:
     done: frozenset[str]
 
 
-def step_key(step: ScoreModel | AuditModel | JudgeRound | LocalPhase) -> str:
+def step_key(step: ScoreModel | AuditModel | JudgeRound | LocalPhase | CloseJob) -> str:
     """The journal's name for a step that is not a round."""
     if isinstance(step, JudgeRound):
         return f"verdict/{step.round:05d}"
@@ -66,6 +71,8 @@ def step_key(step: ScoreModel | AuditModel | JudgeRound | LocalPhase) -> str:
         return f"phase/{step.kind}"
     if isinstance(step, AuditModel):
         return f"audit/{step.round:05d}"
+    if isinstance(step, CloseJob):
+        return "evidence/closed"
     return f"scores/{step.round:05d}/{step.kind}/{step.split}"
 
 
@@ -88,8 +95,8 @@ def next_step(plan: Plan, progress: Progress, *, validate: bool) -> Step | None:
     return next((step for step in _closing(plan) if step_key(step) not in progress.done), None)
 
 
-def _closing(plan: Plan) -> list[ScoreModel | AuditModel | LocalPhase]:
-    """After the last round: the models hospitals keep, then the test, and the audit of it, whose bins follow from it."""
+def _closing(plan: Plan) -> list[ScoreModel | AuditModel | LocalPhase | CloseJob]:
+    """After the last round: the models hospitals keep, the test, the audit of it, whose bins follow from it, the evidence."""
     steps: list[ScoreModel | AuditModel | LocalPhase] = []
     kinds: list[Kind] = ["federated"]
     if plan.evaluation.alone:
@@ -103,4 +110,4 @@ def _closing(plan: Plan) -> list[ScoreModel | AuditModel | LocalPhase]:
     test: list[ScoreModel | AuditModel] = [ScoreModel(rounds, kind, "test") for kind in kinds]
     if plan.evaluation.audit is not None:
         test.insert(1, AuditModel(rounds))
-    return [*steps, *test]
+    return [*steps, *test, CloseJob()]

@@ -18,11 +18,13 @@ from protocol.errors import GateError, SiloError
 from protocol.messages import (
     Address,
     AuditCounts,
+    Cosigned,
     MaskedScores,
     MaskedUpdate,
     PrivateScores,
     PrivateUpdate,
     Receipt,
+    Receipts,
     Refusal,
     Release,
     Scores,
@@ -36,6 +38,7 @@ from silo_node.charges import Charge, audit_charge, round_charge, scores_charge
 from silo_node.outbox import Outbox
 from silo_node.policy import Policy
 from silo_node.release_checks import SILENT, SPEAKABLE, WITHHELD, Passage, check_kind, check_values
+from silo_node.witness import Witness
 
 Charged = PrivateUpdate | MaskedUpdate | MaskedScores | AuditCounts | PrivateScores
 UNSIGNED = Receipt(cohort="", entries=0, head="", public_key=b"", signature=b"")
@@ -43,10 +46,13 @@ UNSIGNED = Receipt(cohort="", entries=0, head="", public_key=b"", signature=b"")
 
 
 class Gate:
-    """One hospital's way out. `account` charges the ledger of the cohort; `policy` is the hospital's own word."""
+    """One hospital's way out. `account` charges the ledger of the cohort; `policy` is the hospital's own word.
 
-    def __init__(self, policy: Policy, account: Account) -> None:
-        self._policy, self._account = policy, account
+    `witness` writes the receipt of everything that leaves, before it leaves.
+    """
+
+    def __init__(self, policy: Policy, account: Account, witness: Witness) -> None:
+        self._policy, self._account, self._witness = policy, account, witness
 
     def admit(self, plan: Plan, guarantee: Guarantee | None, job: str) -> None:
         """Raises PolicyError if the hospital does not allow `plan`, BudgetError if its patients cannot afford it."""
@@ -91,26 +97,45 @@ class Gate:
         silent = plan is None or plan.privacy.mechanism != "none"
         if silent and refusal.error not in SPEAKABLE:
             refusal = msgspec.structs.replace(refusal, error=WITHHELD, reason=SILENT)
-        return encode(refusal)
+        try:
+            return self._out(refusal, plan)
+        except (OSError, SiloError):  # a disk that cannot hold its receipt must not keep back why nothing leaves
+            return encode(refusal)
 
-    def release(self, message: Release, address: Address, passage: Passage) -> bytes:
+    def attest(self, message: Receipts | Cosigned, address: Address) -> bytes:
+        """The bytes of what is evidence itself: nothing in it is new but a signature, and it has no receipt of its own."""
+        if message.address != address:
+            raise GateError("the evidence answers another request than the one at hand; nothing left.")
+        return encode(message)
+
+    def release(self, message: Release, address: Address, passage: Passage, model: str = "") -> bytes:
         """The bytes of `message` if it may leave in answer to `address`; what it costs must have been paid.
 
-        Raises GateError if it is not a release of this kind of plan, or the ledger holds no charge for it.
+        `model` is the digest of the global vector that was asked about, for the receipt. Raises GateError if it is not a release
+        of this kind of plan, or the ledger holds no charge for it.
         """
         check_kind(message, address, passage)
         if isinstance(message, Refusal):
             return self.refuse(message, passage.plan)
         check_values(message, passage)
+        charge: Charge | None = None
         if isinstance(message, Scores | PrivateScores) or address.purpose != UPDATE:
             self._refuse_scores("noised" if passage.guarantee else "exact" if _singly(address, passage) else "summed")
         if isinstance(message, PrivateUpdate | PrivateScores) or (
             isinstance(message, MaskedUpdate | MaskedScores | AuditCounts) and passage.guarantee
         ):
-            message = msgspec.structs.replace(message, receipt=self._paid(message, passage))
-        return encode(message)
+            charge = self._paid(message, passage)
+            message = msgspec.structs.replace(message, receipt=self._account.receipt())
+        return self._out(message, passage.plan, model, charge)
 
-    def _paid(self, message: Charged, passage: Passage) -> Receipt:
+    def _out(self, message: Release, plan: Plan | None, model: str = "", charge: Charge | None = None) -> bytes:
+        """The bytes of `message`, once the receipt of just these bytes is on disk. Raises OSError, SiloError."""
+        data = encode(message)
+        self._witness.note(message, data, plan, model, charge)
+        return data
+
+    def _paid(self, message: Charged, passage: Passage) -> Charge:
+        """What the ledger was charged for it. Raises GateError if it was not."""
         plan, guarantee = passage.plan, passage.guarantee
         if guarantee is None or not isinstance(plan.privacy, PatientPrivacy):
             raise GateError("a private release of a plan without privacy; nothing left.")
@@ -129,7 +154,7 @@ class Gate:
                 raise GateError("the scores were not noised as the plan says; nothing left.")
         if not self._account.paid(passage.job, charge):
             raise GateError(f"{charge.release} was never charged; nothing left.")
-        return self._account.receipt()
+        return charge
 
     def _refuse_scores(self, kind: Literal["noised", "summed", "exact"]) -> None:
         """`summed`: exact counts that leave under masks, within a sum over several hospitals."""

@@ -13,7 +13,9 @@ from protocol.errors import FedwardError, SiloError
 from protocol.identity import Identity
 from protocol.messages import (
     Address,
+    AskReceipts,
     Audit,
+    Cosign,
     Describe,
     Done,
     Personalise,
@@ -35,6 +37,7 @@ from silo_node.gate import Gate
 from silo_node.job import Job, OpenJob, Place, PrivateJob, open_job
 from silo_node.policy import Policy
 from silo_node.state import JobState
+from silo_node.witness import Witness
 
 _log = logging.getLogger(__name__)
 _OPEN_JOBS = 4
@@ -66,7 +69,8 @@ class SiloNode:
         own = home or state
         self._identity = Identity.open(own / "identity.key")
         self._account = Account(ledger, store.path.name, self._identity, own / "receipt.json", policy)
-        self._gate = Gate(policy, self._account)
+        self._witness = Witness(state, name, self._identity)
+        self._gate = Gate(policy, self._account, self._witness)
         self._peers: tuple[Member, ...] = ()
         self._jobs: dict[str, Job] = {}
         self._one_at_a_time = threading.Lock()
@@ -90,14 +94,17 @@ class SiloNode:
         try:
             request = decode_request(data)
             address = request.address
+            if isinstance(request, AskReceipts | Cosign):
+                return self._gate.attest(self._witness.answer(request, self._peers), address)
             if isinstance(request, Describe):
                 plan = parse_canonical(request.plan)
                 job = self._open(address, plan, request)
             else:
                 job = self._job(address)
                 plan = job.plan
+                self._witness.refuse_if_closed(address.job)
             answer = self._answer(request, job)
-            return self._gate.release(answer, address, job.passage)
+            return self._gate.release(answer, address, job.passage, _model_of(request))
         except FedwardError as error:
             kind, reason = type(error).__name__, str(error)
             self._say(logging.WARNING, "refused a request", kind, reason)
@@ -182,3 +189,9 @@ class SiloNode:
                 self._jobs.pop(next(iter(self._jobs)))  # the oldest; it is opened again if it is asked for
             self._jobs[address.job] = open_job(address.job, plan, place, self._gate)
         return self._jobs[address.job]
+
+
+def _model_of(request: Request) -> str:
+    """Digest of the global vector that a request carries; empty if it carries none."""
+    vector = getattr(request, "model", None)
+    return "" if vector is None else digest_bytes(vector)

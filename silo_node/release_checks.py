@@ -51,6 +51,7 @@ SPEAKABLE = frozenset(
         "AggregationError",
         "BudgetError",
         "DeadlineError",
+        "EvidenceError",
         "GateError",
         "LedgerError",
         "LedgerRolledBackError",

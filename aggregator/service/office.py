@@ -25,6 +25,7 @@ from aggregator.tracking.note import note
 from protocol.consortium.folder import ready
 from protocol.consortium.records import Roster
 from protocol.errors import FedwardError, QuorumError
+from protocol.identity import Identity
 from protocol.secure_aggregation import Member
 from protocol.transport.base import Transport
 from protocol.transport.nats import NatsTransport
@@ -60,6 +61,7 @@ class Aggregator:
     """The coordinator's service: the jobs in `folder` over `transport`, whose silos are `members`.
 
     `outdated` says whether the roster is another one by now: then `run` ends between two jobs, to be begun with the new one.
+    `identity` signs the evidence of its jobs.
     """
 
     def __init__(
@@ -70,8 +72,9 @@ class Aggregator:
         presence: Presence,
         settings: ServiceSettings | None = None,
         outdated: Callable[[], bool] = lambda: False,
+        identity: Identity | None = None,
     ) -> None:
-        self._outdated = outdated
+        self._outdated, self._identity = outdated, identity
         self._settings = settings or ServiceSettings()
         self._queue, self._stop = Queue(folder), Flag()
         self._tracking = self._settings.tracking_folder or folder
@@ -148,7 +151,7 @@ class Aggregator:
         try:
             with closing(job.journal), live.kept_fresh():
                 job.run()
-                written = write_results(job, ticket.folder)
+                written = write_results(job, ticket.folder, self._identity)
         except BaseException as error:
             tracker.finish("KILLED" if isinstance(error, Cancelled | Stopped) else "FAILED", {}, plan, None)
             raise
@@ -182,9 +185,10 @@ def connected(office: Office, settings: ServiceSettings) -> Iterator[Aggregator]
     begun = stamp()
     name, roster = ready(office.aggregator)
     members = members_of(roster)
+    identity = office.aggregator.open_identity()
     transport = NatsTransport(
         endpoint_of(office.aggregator, name),
-        office.aggregator.open_identity(),
+        identity,
         {member.name: member.public_key for member in members},
         consortium=roster.consortium,
         sizes=sizes_for(office.settings().max_file, len(roster.members)),
@@ -195,7 +199,7 @@ def connected(office: Office, settings: ServiceSettings) -> Iterator[Aggregator]
 
     page = health_page(settings.health_port, office.folder, lambda: transport.connected, presence)
     with closing(transport), page:
-        yield Aggregator(office.folder, transport, members, presence, settings, lambda: stamp() != begun)
+        yield Aggregator(office.folder, transport, members, presence, settings, lambda: stamp() != begun, identity)
 
 
 def members_of(roster: Roster) -> tuple[Member, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evaluation.report.privacy_local import local_entry
-from evaluation.report.privacy_secure import LIMITS, OFF_OPEN, OFF_PRIVATE, ON, ON_SCORES, SUMS
+from evaluation.report.privacy_secure import EVIDENCE, LIMITS, OFF_OPEN, OFF_PRIVATE, ON, ON_SCORES, SUMS
 from protocol.errors import EvaluationError
 
 # Every field of the releases of a plan without a mechanism but the model change; a test holds the two together.
@@ -17,6 +17,7 @@ _ALWAYS = (
     "where it could not do what was asked, the name of the error and a reason in words: parts of the plan, counts, "
     "losses and sizes of images, and where a library or the disk failed that error's text and paths of the store",
     "with every message, the job, the plan's digest, the round, the attempt and the purpose it answers",
+    EVIDENCE,
 )
 LEAVES = (
     "counts of its patients, of the images in each part, of the training images by class and of the positive ones, of the "

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from evaluation.report.privacy_secure import OFF_PRIVATE
+from evaluation.report.privacy_secure import EVIDENCE, OFF_PRIVATE
 from protocol.errors import EvaluationError
 
 LOUD_ABOVE = 8.0  # epsilon: above it the page says so in its first lines
@@ -27,6 +27,7 @@ PRIVATE_LEAVES_SUMMED = (
     "number of entries, the digest of the last, the hospital's public key and its signature",
     "where it could not do what was asked, the name of the error and a reason in words",
     "with every message, the job, the plan's digest, the round, the attempt and the purpose it answers",
+    EVIDENCE,
 )
 PRIVATE_AUDITED = (
     "for the audit, counts of its test patients by group, class and bin of the score: each patient has one vote in each family "

@@ -12,6 +12,12 @@ SECURE_LEAVES = (
     "with each of these the digest of the manifest, the attempt it belongs to, its name and its signature",
 )
 
+# What every plan's hospitals sign (protocol.evidence), whether sums are masked or not.
+EVIDENCE = (
+    "at the end the receipts of its messages, signed with its public key: digests of what it was given and of what it sent; and "
+    "its signature under the job's checkpoint"
+)
+
 OFF_OPEN = (
     "Secure aggregation was off: whoever runs the aggregator could read each hospital's model change on its own, and "
     "from such changes training images can in part be reconstructed."

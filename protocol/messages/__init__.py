@@ -6,6 +6,7 @@ else: unknown tags, unknown or missing fields and wrong types are refused. Vecto
 
 from protocol.messages.address import Address, Edges, Receipt
 from protocol.messages.codec import decode_release, decode_request, encode
+from protocol.messages.evidence import AskReceipts, Cosign, Cosigned, Receipts
 from protocol.messages.releases import (
     Advertised,
     AuditCounts,
@@ -46,11 +47,14 @@ __all__ = [
     "Address",
     "Advertise",
     "Advertised",
+    "AskReceipts",
     "AskVouch",
     "Audit",
     "AuditCounts",
     "AuditMasked",
     "ClassScores",
+    "Cosign",
+    "Cosigned",
     "Deliver",
     "Delivered",
     "Describe",
@@ -65,6 +69,7 @@ __all__ = [
     "PrivateScores",
     "PrivateUpdate",
     "Receipt",
+    "Receipts",
     "Refusal",
     "Release",
     "Request",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from protocol.messages.address import Address, Count, Finite, Positive, Receipt, Share
+from protocol.messages.evidence import Cosigned, Receipts
 from protocol.messages.scores import PrivateScores, Scores
 from protocol.secure_aggregation import Advertisement, EncryptedShares, Unmasking, Vouch
 
@@ -156,6 +157,8 @@ Release = (
     | Scores
     | PrivateScores
     | AuditCounts
+    | Receipts
+    | Cosigned
     | Done
     | Refusal
 )

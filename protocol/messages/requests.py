@@ -5,6 +5,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from protocol.messages.address import Address, Edges, Receipt, Word
+from protocol.messages.evidence import AskReceipts, Cosign
 from protocol.secure_aggregation import Advertisement, EncryptedShares, Manifest, Vouch
 
 
@@ -150,4 +151,6 @@ Request = (
     | AuditMasked
     | AskVouch
     | Reveal
+    | AskReceipts
+    | Cosign
 )

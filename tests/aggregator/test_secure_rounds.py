@@ -151,7 +151,7 @@ def test_a_silo_sends_no_readable_update_of_a_secure_plan_even_if_asked(tmp_path
     model = job.models.initial
     with closing(job.journal):
         job._describe()
-        for node in job._transport._inner._handlers.values():  # type: ignore[attr-defined]
+        for node in job._transport._inner._inner._handlers.values():  # type: ignore[attr-defined]
             request = Train(job._desk.address(1), 60.0, memoryview(model.tobytes()))
             answer = decode_release(node(encode(request)))
             assert isinstance(answer, Refusal)

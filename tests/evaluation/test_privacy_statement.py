@@ -16,6 +16,7 @@ from protocol.messages import (
     Advertised,
     AuditCounts,
     ClassScores,
+    Cosigned,
     Delivered,
     Description,
     Done,
@@ -26,6 +27,7 @@ from protocol.messages import (
     PrivateScores,
     PrivateUpdate,
     Receipt,
+    Receipts,
     Refusal,
     Release,
     Revealed,
@@ -37,6 +39,7 @@ from protocol.messages import (
 from protocol.secure_aggregation import Advertisement, EncryptedShares, Share, Unmasking, Vouch, Where
 from tests.evaluation.made_up_runs import GUARANTEE
 
+EVIDENCE = (Receipts, Cosigned)  # at the end of a job of any kind
 OPEN = (Description, Update, Scores, Done, Refusal)
 PRIVATE = (PrivateDescription, PrivateUpdate, PrivateScores, Refusal)  # Done answers what a private plan cannot ask for
 
@@ -139,7 +142,7 @@ PARTS = {
 
 
 def test_a_release_is_of_a_private_plan_or_of_another():
-    assert {*OPEN, *PRIVATE, *SECURE, *AUDIT} == set(get_args(Release))
+    assert {*OPEN, *PRIVATE, *SECURE, *AUDIT, *EVIDENCE} == set(get_args(Release))
 
 
 @pytest.mark.parametrize(
@@ -181,6 +184,18 @@ def test_every_field_that_can_leave_a_hospital_is_named(
     entry = privacy_entry(settings)
     (said,) = (one for one in entry["does_not_protect"] if all(part in one for part in leaves))
     assert [name for name, words in named.items() if words not in said] == []
+
+
+def test_what_a_hospital_signs_about_its_messages_is_named_whatever_the_plan():
+    named = {
+        "public_key": "with its public key",
+        "lines": "the receipts of its messages",
+        "cosignature": "its signature under the job's checkpoint",
+    }
+    assert {name for struct in EVIDENCE for name in struct.__struct_fields__} - PARTS == set(named)
+    for settings in ({"mechanism": "none"}, GUARANTEE, {"mechanism": "none", **SUMMED}, GUARANTEE | SUMMED):
+        said = " ".join(privacy_entry(settings)["does_not_protect"])
+        assert [name for name, words in named.items() if words not in said] == []
 
 
 def test_the_promise_says_to_whom_against_whom_and_for_how_long():

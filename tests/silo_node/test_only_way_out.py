@@ -86,7 +86,11 @@ def test_what_the_node_returns_comes_from_the_gate() -> None:
         return [ast.unparse(node.value) for node in ast.walk(functions[name]) if isinstance(node, ast.Return) and node.value]
 
     assert returned("__call__") == ["self._reply(data)"]
-    assert sorted(text.split("(")[0] for text in returned("_reply")) == ["self._gate.refuse", "self._gate.release"]
+    assert sorted(text.split("(")[0] for text in returned("_reply")) == [
+        "self._gate.attest",
+        "self._gate.refuse",
+        "self._gate.release",
+    ]
 
 
 def test_a_message_is_turned_into_bytes_by_nothing_else() -> None:
