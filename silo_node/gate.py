@@ -111,8 +111,8 @@ class Gate:
     def release(self, message: Release, address: Address, passage: Passage, model: str = "") -> bytes:
         """The bytes of `message` if it may leave in answer to `address`; what it costs must have been paid.
 
-        `model` is the digest of the global vector that was asked about, for the receipt. Raises GateError if it is not a release
-        of this kind of plan, or the ledger holds no charge for it.
+        `model` is the digest of the global vector that was asked about, for the receipt. Raises GateError if it is not a
+        release of this kind of plan, or the ledger holds no charge for it.
         """
         check_kind(message, address, passage)
         if isinstance(message, Refusal):

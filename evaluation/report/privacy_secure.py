@@ -14,8 +14,8 @@ SECURE_LEAVES = (
 
 # What every plan's hospitals sign (protocol.evidence), whether sums are masked or not.
 EVIDENCE = (
-    "at the end the receipts of its messages, signed with its public key: digests of what it was given and of what it sent; and "
-    "its signature under the job's checkpoint"
+    "at the end the receipts of its messages, signed with its public key: digests of what it was given and of what it sent; "
+    "and its signature under the job's checkpoint"
 )
 
 OFF_OPEN = (
