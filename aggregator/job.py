@@ -35,6 +35,7 @@ from aggregator.steps import (
     step_key,
 )
 from aggregator.strategies import State, build_strategy
+from aggregator.weights import shares_for
 from evaluation.audit.layout import AuditLayout, layout_of
 from privacy.guarantee import score_releases
 from protocol.errors import BudgetError, FederationError, JournalError, PlanError, QuorumError, UpdateError
@@ -135,12 +136,13 @@ class Job:
         silos = tuple(roster.descriptions)
         self._observe(StepStarted(f"round {step.number}", step.number, silos))
         address = self._desk.address(step.number, attempt)
+        shares = shares_for(self.plan, self._transport.silos, self.scores(), self.history.verdicts())
         try:
             going = (silos, model, state, self._strategy, self._observe)
             if secure:
-                result = run_secure_round(self._transport, self.plan, address, *going, self._members, self._pending)
+                result = run_secure_round(self._transport, self.plan, address, *going, self._members, self._pending, shares)
             else:
-                result = run_round(self._transport, self.plan, address, *going)
+                result = run_round(self._transport, self.plan, address, *going, shares)
             result = self._guarded(result, model, state)
         except (QuorumError, UpdateError) as error:
             self.journal.fail(step.number, attempt, str(error))
@@ -193,6 +195,11 @@ class Job:
             raise FederationError(
                 "federation.guard.max_validation_drop compares validations, but no silo has validation patients. Raise "
                 "data.split.validation_fraction, or leave the key out."
+            )
+        if self.plan.federation.weighting == "worst_site" and not validate:
+            raise FederationError(
+                "federation.weighting worst_site follows validations, but no silo has validation patients. Raise "
+                "data.split.validation_fraction, or set it to uniform."
             )
 
     def _closing(self, step: Step, roster: RosterRecord) -> None:

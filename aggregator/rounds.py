@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import msgspec
@@ -39,10 +40,12 @@ def run_round(
     state: State,
     strategy: Strategy,
     observe: Observer,
+    shares: Mapping[str, float] | None = None,
 ) -> RoundResult:
     """Run the round `address` names. Raises QuorumError, naming each silo's reason, if too few updates are usable.
 
     A silo that fails, is late or sends an unusable update is recorded and left out; nothing is aggregated in its place.
+    `shares`: what each silo weighs under worst_site.
     """
     started_at, start = time.time(), time.monotonic()
     combiner = build_combiner(plan.federation.aggregation, configured, model.size)
@@ -53,7 +56,7 @@ def run_round(
 
     def accept(silo: str, update: Update | PrivateUpdate) -> None:
         trained.append(silo)
-        weight = _weight(plan.federation, silo, update)
+        weight = _weight(plan.federation, silo, update, shares or {})
         delta = checked_delta(update, model.size, plan.federation.compression)
         if (bound := plan.federation.norm_bound) is not None:
             delta, norm = bounded(delta, bound)
@@ -102,10 +105,14 @@ def run_round(
     return RoundResult(new_model, new_state, record)
 
 
-def _weight(federation: Federation, silo: str, update: Update | PrivateUpdate) -> float:
+def _weight(federation: Federation, silo: str, update: Update | PrivateUpdate, shares: Mapping[str, float]) -> float:
     """What an update weighs. Under a private plan a silo says no count, and the plan asks for none."""
     if federation.weighting == "declared":
         return federation.declared_weights[silo]
+    if federation.weighting == "worst_site":
+        return shares[silo]
+    if isinstance(update, Update) and federation.weighting == "q_ffl":
+        return min(update.weight, federation.weight_bound) / federation.weight_bound  # no more than the loss at its bound
     if isinstance(update, Update) and federation.weighting != "uniform":
         return float(update.n_train if federation.weighting == "samples" else update.n_positives)
     return 1.0

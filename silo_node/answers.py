@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from protocol.canonical import digest_bytes
 from protocol.errors import CohortError, DeadlineError, SiloError
 from protocol.messages import Address, Description, Personalise, Score, Scores, Train, Update
+from protocol.plan.fairness import loss_steps
 from protocol.vectors import Vector, from_wire
 from silo_node.charges import check_round
 from silo_node.job import Job, OpenJob
@@ -56,6 +57,7 @@ def train(job: OpenJob, request: Train, start: float) -> Update:
     check_round(job.plan, request.address.round)
     number, vector = request.address.round, from_wire(request.model)
     job.model.load(vector, job.state.personal(before=number))
+    weight = loss_steps(job.plan.federation, job.trainer.loss()) if _by_loss(job) else 0
     outcome = job.trainer.round(number, start + request.deadline_s)
     delta = job.model.shared()
     delta -= vector
@@ -74,7 +76,13 @@ def train(job: OpenJob, request: Train, start: float) -> Update:
         steps=outcome.steps,
         work=_share(outcome.steps, outcome.planned),
         seconds=time.monotonic() - start,
+        weight=weight,
     )
+
+
+def _by_loss(job: OpenJob) -> bool:
+    """Whether the update weighs by the loss of the model it starts from. Without training images it weighs nothing."""
+    return job.plan.federation.weighting == "q_ffl" and bool(job.cohort.parts.train)
 
 
 def _share(done: int, planned: int) -> float:

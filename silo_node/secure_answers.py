@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from privacy.secure_aggregation.agreement import check_model
 from privacy.secure_aggregation.payload import payload, wrapped
+from privacy.secure_aggregation.shares import share_of
 from privacy.secure_aggregation.sizing import sizing
 from protocol.errors import SiloError
 from protocol.messages import (
@@ -105,12 +106,13 @@ def _train(job: Job, secure: SecurePart, request: TrainMasked, start: float) -> 
     elif isinstance(job, OpenJob):
         secure.refuse_if_opened(where)
         update = answers.train(job, plain, start)
-        counts = {"samples": update.n_train, "positives": update.n_positives}
+        counts = {"samples": update.n_train, "positives": update.n_positives, "q_ffl": update.weight}
         weight, receipt, work = counts.get(job.plan.federation.weighting, 0), None, update.work
         delta = from_wire(update.delta)
     else:
         raise SiloError("this job is neither open nor private.")
-    vector = payload(job.plan, sizing(job.plan, len(manifest.roster)), delta, weight, job.site, where.round)
+    wanted, share = sizing(job.plan, len(manifest.roster)), share_of(manifest, job.site)
+    vector = payload(job.plan, wanted, delta, weight, job.site, where.round, share)
     return MaskedUpdate(request.address, as_wire(secure.mask(where, vector)), receipt, work)
 
 

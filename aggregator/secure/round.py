@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from aggregator.secure.phases import Phases, Work
 from aggregator.strategies import State, Strategy
 from privacy.secure_aggregation.agreement import propose
 from privacy.secure_aggregation.payload import mean_of, payload_size
+from privacy.secure_aggregation.shares import share_of
 from protocol.errors import AggregationError, QuorumError
 from protocol.messages import Address, MaskedUpdate, TrainMasked
 from protocol.plan import Plan
@@ -38,8 +39,9 @@ def run_secure_round(
     observe: Observer,
     members: Sequence[Member],
     pending: Pending,
+    shares: Mapping[str, float] | None = None,
 ) -> RoundResult:
-    """Run the round `address` names, or open its sum if that is where it stopped.
+    """Run the round `address` names, or open its sum if that is where it stopped. `shares`: as in run_round.
 
     Raises QuorumError, naming each silo's reason, if too few silos stay; then nothing was revealed.
     """
@@ -53,7 +55,7 @@ def run_secure_round(
             phases.work.update(known.work)
         else:
             wire, deadline = to_wire(model), plan.federation.round_deadline_s
-            manifest = propose(plan, address.job, members, UPDATE, payload_size(plan, model.size), wire)
+            manifest = propose(plan, address.job, members, UPDATE, payload_size(plan, model.size), wire, shares=shares)
             work = Work("training", TrainMasked(address, deadline, wire), MaskedUpdate)
             server, total = phases.collect(manifest, configured, work)
             pending.keep(server, total, phases.receipts, phases.failures, started_at, phases.work)
@@ -65,9 +67,9 @@ def run_secure_round(
             f"again with --resume.\n{named(phases.failures)}"
         ) from error
     survivors = server.uploaded
-    update, weights = mean_of(
-        plan, opened, survivors, len(members), lr_factor(plan.training.schedule, address.round, plan.federation.rounds)
-    )
+    factor = lr_factor(plan.training.schedule, address.round, plan.federation.rounds)
+    agreed = {silo: share for silo in survivors if (share := share_of(server.manifest, silo)) is not None}
+    update, weights = mean_of(plan, opened, survivors, len(members), factor, agreed)
     with np.errstate(over="ignore", invalid="ignore"):  # whoever commits the result judges it
         new_model, new_state = strategy(model, update, state)
     record = RoundRecord(

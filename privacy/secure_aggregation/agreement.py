@@ -7,7 +7,7 @@ because an aggregator that shows silos different models could make all but one o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ import numpy.typing as npt
 from privacy.secure_aggregation.manifest import Rules
 from privacy.secure_aggregation.masking import Unsigned
 from privacy.secure_aggregation.payload import wrapped
+from privacy.secure_aggregation.shares import checked, in_manifest
 from privacy.secure_aggregation.sizing import sizing
 from protocol.canonical import digest_bytes, digest_json
 from protocol.errors import AggregationError
@@ -41,8 +42,12 @@ def propose(
     size: int,
     model: bytes | memoryview | None,
     edges: Edges | None = None,
+    shares: Mapping[str, float] | None = None,
 ) -> Manifest:
-    """What every silo is shown first. `size` counts the values of a vector; `model` and `edges` are what a request carries."""
+    """What every silo is shown first. `size` counts the values of a vector; `model` and `edges` are what a request carries.
+
+    `shares`: what each update weighs, where that changes from round to round.
+    """
     wanted = sizing(plan, len(members))
     width, parameters = _grid(plan, purpose, len(members))
     return Manifest(
@@ -55,7 +60,10 @@ def propose(
         colluders=wanted.colluders,
         size=size,
         width_bits=width,
-        parameters=parameters | {"model": _digest(model)} | ({} if edges is None else {_EDGES: edges_digest(edges)}),
+        parameters=parameters
+        | {"model": _digest(model)}
+        | ({} if edges is None else {_EDGES: edges_digest(edges)})
+        | in_manifest(plan, purpose == UPDATE, shares),
     )
 
 
@@ -66,6 +74,7 @@ def rules_for(plan: Plan, purpose: str, size: int, n_silos: int, shown: Manifest
     """
     wanted = sizing(plan, n_silos)
     width, parameters = _grid(plan, purpose, n_silos)
+    weighed = purpose == UPDATE and plan.federation.weighting == "worst_site"
     return Rules(
         job=job,
         plan_digest=plan.digest,
@@ -73,7 +82,9 @@ def rules_for(plan: Plan, purpose: str, size: int, n_silos: int, shown: Manifest
         width_bits=width,
         min_survivors=wanted.min_survivors,
         colluders=wanted.colluders,
-        parameters=parameters | {name: shown.parameters.get(name) for name in _later(purpose)},
+        parameters=parameters
+        | {name: shown.parameters.get(name) for name in _later(purpose)}
+        | in_manifest(plan, purpose == UPDATE, checked(plan, shown) if weighed else None),
     )
 
 

@@ -39,7 +39,8 @@ class PrivateDescription(Struct, frozen=True, forbid_unknown_fields=True, tag="p
 class Update(Struct, frozen=True, forbid_unknown_fields=True, tag="update"):
     """What one round of local training changed: `delta` = local - global, raw float32, and how much it may weigh.
 
-    `work` is the share of the round's steps that there was time for (training.max_seconds); 1 for all of them.
+    `work` is the share of the round's steps that there was time for (training.max_seconds); 1 for all of them. `weight` is what
+    it weighs under federation.weighting q_ffl, in steps of 1 / weight_bound; 0 under any other.
     """
 
     address: Address
@@ -51,6 +52,7 @@ class Update(Struct, frozen=True, forbid_unknown_fields=True, tag="update"):
     steps: Count
     seconds: Positive
     work: Share = 1.0
+    weight: Count = 0
 
 
 class PrivateUpdate(Struct, frozen=True, forbid_unknown_fields=True, tag="private-update"):

@@ -22,6 +22,7 @@ def conflicts(plan: Plan) -> list[str]:
         + unreadable(plan.federation, secure=secure)
         + _masked_whole(plan.federation, secure=secure)
         + _unguarded(plan)
+        + _unweighed(plan)
         + _unsummed(plan, secure=secure)
         + _untested(plan)
     )
@@ -72,15 +73,20 @@ def _unguarded(plan: Plan) -> list[str]:
     ]
 
 
-def _unguarded(plan: Plan) -> list[str]:
-    """A guard that compares validations needs two of them."""
-    every, rounds = plan.evaluation.every, plan.federation.rounds
-    if plan.federation.guard.max_validation_drop is None or every < rounds:
+def _unweighed(plan: Plan) -> list[str]:
+    """Weights that follow validations need each hospital's own, at least one before the last round."""
+    split, every, rounds = plan.data.split, plan.evaluation.every, plan.federation.rounds
+    if plan.federation.weighting != "worst_site":
         return []
-    return [
-        f"federation.guard.max_validation_drop: with evaluation.every {every} of {rounds} rounds there is nothing to compare "
-        "with; validate more often, or leave it out"
+    rules = [
+        (plan.evaluation.scores == "summed", "a sum does not say who is worst; set evaluation.scores to per_site"),
+        (every >= rounds, f"with evaluation.every {every} of {rounds} rounds no weight would ever move; validate more often"),
+        (
+            not split.use_fold_column and split.validation_fraction <= 0,
+            "nobody is validated; raise data.split.validation_fraction",
+        ),
     ]
+    return [f"federation.weighting: worst_site follows each hospital's validations: {text}" for broken, text in rules if broken]
 
 
 def _private(plan: Plan) -> list[str]:
@@ -101,6 +107,15 @@ def _private(plan: Plan) -> list[str]:
             federation.weighting in ("samples", "positives"),
             f"federation.weighting: {federation.weighting} sends counts; set it to uniform, or to declared with public numbers",
         ),
+        (
+            federation.weighting == "q_ffl",
+            "federation.weighting: q_ffl weighs by the loss of a hospital's patients, which no noise covers; set it to "
+            "uniform, or under mechanism local to worst_site, which follows the noised validation scores",
+        ),
+        (
+            federation.weighting == "worst_site" and federation.fairness_measure == "loss",
+            "federation.fairness_measure: noised scores hold no loss; set it to auroc",
+        ),
         (evaluation.alone, "evaluation.alone: scores of a model trained without noise would leave; set it to false"),
         (evaluation.personalise != "none", "evaluation.personalise: such a model is trained without noise; set it to none"),
     ]
@@ -109,7 +124,7 @@ def _private(plan: Plan) -> list[str]:
         plain = optimizer.name == "SGD" and not optimizer.momentum and not optimizer.weight_decay
         rules += [
             (
-                federation.weighting == "declared",
+                federation.weighting in ("declared", "worst_site"),
                 "federation.weighting: each hospital's share of the noise is sized for equal weights; set it to uniform",
             ),
             (training.local_steps != 1, "training.local_steps: the noise is enough for the sum of one step; set it to 1"),
