@@ -9,10 +9,11 @@ from typing import Any
 import msgspec
 
 from aggregator.job import Job
-from aggregator.records import RosterRecord, RoundRecord, ScoresRecord
+from aggregator.records import AuditRecord, RosterRecord, RoundRecord, ScoresRecord
 from aggregator.spent import Spent
+from evaluation.audit.layout import AuditLayout
 from evaluation.measure import AnyScores
-from evaluation.report.inputs import RoundSummary, RunSummary, SiteSummary, Summed
+from evaluation.report.inputs import AuditSummary, RoundSummary, RunSummary, SiteSummary, Summed
 from protocol.errors import JournalError
 from protocol.messages import Description
 from protocol.plan import Plan
@@ -43,7 +44,13 @@ def summarise(job: Job, model: Mapping[str, Any]) -> RunSummary:
         sites=tuple(_site(silo, roster, test, job) for silo in roster.configured),
         software=job.journal.fact("environment", dict[str, str]) or {},
         sums=_sums(scores, plan) if plan.evaluation.scores == "summed" else {},
+        audit=None if (audit := job.audit()) is None else audit_summary(audit, job.audit_layout),
     )
+
+
+def audit_summary(record: AuditRecord, layout: AuditLayout) -> AuditSummary:
+    """What the report is made from of the audit."""
+    return AuditSummary(layout, record.edges, record.counts, record.sites, record.unsummed)
 
 
 def _sums(scores: Sequence[ScoresRecord], plan: Plan) -> dict[str, Summed]:

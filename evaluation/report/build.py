@@ -6,9 +6,13 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
+from evaluation.audit.content import audit_content
 from evaluation.measure import AnyScores, pooled_classes
 from evaluation.report.absence import never_trained
 from evaluation.report.check import check
+from evaluation.report.finish import finished
 from evaluation.report.inputs import RunSummary
 from evaluation.report.outcome import outcome
 from evaluation.report.performance import performance, summed_performance
@@ -58,6 +62,7 @@ def build_report(summary: RunSummary) -> dict[str, Any]:
         "performance": (
             summed_performance(summary.sums, scored_names) if summed else performance(ordered, scored_names) | {"sums": None}
         ),
+        "audit": _audit(summary, scored_names),
         "sites": sites,
         "rounds": rounds,
         "lineage": {
@@ -70,8 +75,15 @@ def build_report(summary: RunSummary) -> dict[str, Any]:
         "not_evaluated": list(NOT_EVALUATED),
         "software": _plain("software", summary.software),
     }
-    plain: dict[str, Any] = _plain("summary", report)
-    return plain
+    return finished(_plain("summary", report))
+
+
+def _audit(summary: RunSummary, scored_names: list[str]) -> dict[str, Any] | None:
+    """report.json's `audit`, null where the plan asks for none."""
+    if (one := summary.audit) is None:
+        return None
+    summed = np.array(one.counts, dtype=np.int64) if one.counts else None
+    return audit_content(one.layout, scored_names, [np.array(each) for each in one.edges], summed, one.sites, one.reason)
 
 
 def _total(sites: list[dict[str, Any]], key: str) -> int | None:

@@ -7,7 +7,11 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
+import numpy as np
+
 from evaluation import histograms
+from evaluation.audit.edges import check_edges
+from evaluation.audit.sums import check_counts
 from evaluation.measure import AnyScores
 from evaluation.noisy_histograms import N_BINS
 from evaluation.report.inputs import RoundSummary, RunSummary, SiteSummary, Summed
@@ -50,6 +54,7 @@ def check(summary: RunSummary) -> None:
         _check_sum(where, one, ExactSum if wanted is Scores else NoisedSum)
     if summary.summed and any(True for _ in _all_scores(summary)):
         raise EvaluationError("single scores under a plan that lets only sums leave (evaluation.scores: summed).")
+    _check_audit(summary)
     for site in summary.sites:
         for kind, model in (("federated", site.federated), ("personalised", site.personalised)):
             if isinstance(model, Scores) and isinstance(site.alone, Scores):
@@ -107,6 +112,23 @@ def _check_sum(where: str, one: Summed, wanted: type) -> None:
         raise EvaluationError(f"{where}: its histograms have not the {bins} bins of this release.")
     if isinstance(total, NoisedSum) and total.n_silos != len(one.sites):
         raise EvaluationError(f"{where}: the noise of {total.n_silos} hospitals in a sum over {len(one.sites)}.")
+
+
+def _check_audit(summary: RunSummary) -> None:
+    asked, one = (summary.plan.get("evaluation") or {}).get("audit"), summary.audit
+    if (asked is None) != (one is None):
+        raise EvaluationError("an audit is in the summary if the plan asks for one, and only then.")
+    if one is None:
+        return
+    if one.layout.audit.model_dump(mode="json") != asked or one.layout.private != (summary.privacy.get("mechanism") != "none"):
+        raise EvaluationError("the audit in the summary is not the plan's.")
+    if (one.reason is None) != bool(one.counts) or bool(one.counts) != bool(one.sites):
+        raise EvaluationError("an audit has counts and the hospitals they are of, or a reason why not.")
+    if not set(one.sites) <= {site.id for site in summary.sites}:
+        raise EvaluationError(f"the audit is over {sorted(one.sites)}, not all of which are in the job.")
+    if one.counts:
+        check_edges(one.layout, [np.array(each) for each in one.edges])
+        check_counts(one.layout, np.array(one.counts, dtype=np.int64), one.sites)
 
 
 def _check_scores(where: str, scores: Scores) -> None:

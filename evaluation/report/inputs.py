@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from evaluation.audit.layout import AuditLayout
 from evaluation.measure import AnyScores
 from evaluation.summed import AnySum
 
@@ -15,6 +16,19 @@ class Summed:
     """A scoring of which only the sum over `sites` is known; without a `total`, `reason` says why there is none."""
 
     total: AnySum | None
+    sites: tuple[str, ...]
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class AuditSummary:
+    """What the audit left: `counts` are the opened sum over the hospitals `sites`, in the places of `layout`, counted in the
+    bins between `edges`. Without a sum `counts`, `sites` and perhaps `edges` are empty, and `reason` says why.
+    """
+
+    layout: AuditLayout
+    edges: tuple[tuple[float, ...], ...]
+    counts: tuple[int, ...]
     sites: tuple[str, ...]
     reason: str | None = None
 
@@ -77,7 +91,8 @@ class RunSummary:
     `generated_at` is an ISO 8601 date and time; `plan` the plan as JSON types, whose digest is `plan_digest`; `model` holds
     at least `digest`; `privacy` holds `mechanism` and `secure_aggregation`, and under a private plan what
     `report.privacy_local` asks for; `software` maps a package to its version. Where only sums of scores leave, `privacy` holds
-    `scores: summed`, the sites have none and `sums` holds the test of each kind of model.
+    `scores: summed`, the sites have none and `sums` holds the test of each kind of model. `audit` is there if the plan asks
+    for one.
     """
 
     job: str
@@ -92,6 +107,7 @@ class RunSummary:
     sites: tuple[SiteSummary, ...]
     software: Mapping[str, str]
     sums: Mapping[str, Summed] = field(default_factory=dict)
+    audit: AuditSummary | None = None
 
     @property
     def summed(self) -> bool:

@@ -10,8 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from aggregator.job import Job
+from aggregator.summary import summarise
 from evaluation import noisy_histograms
 from evaluation.noisy_histograms import noise_variance
+from evaluation.report.build import build_report
 from privacy.events import mechanisms, metric_event
 from privacy.guarantee import guarantee_of
 from privacy.ledger import Ledger
@@ -179,3 +182,30 @@ def test_an_audit_without_a_test_part_is_refused_by_name() -> None:
     plan["data"]["split"] = {"test_fraction": 0.0, "use_fold_column": False}
     with pytest.raises(PlanError, match=r"evaluation\.audit: no patient is tested"):
         parse_plan(json.dumps(plan))
+
+
+# -------------------------------------------------------------------------------------------------------- what is made of it
+
+
+@pytest.mark.parametrize("how", [{}, {"secure": True, "scores": "summed"}, {"private": True, "secure": True}], ids=str)
+def test_the_report_has_the_audit_of_the_journal(how: dict[str, Any], tmp_path: Path) -> None:
+    job, _ = audited(audited_plan(**how), tmp_path, hospitals(tmp_path))
+    with closing(job.journal):
+        job.run()
+        record, report = job.audit(), build_report(summarise(job, facts(job)))
+    assert record is not None
+    entry = report["audit"]
+    assert (entry["sites_in_sum"], entry["reason"]) == (list(SILOS), None)
+    assert [one["name"] for one in entry["classes"]] == ["1"]
+    everyone = entry["classes"][0]["groups"][0]
+    counts, _ = job.audit_layout.split(np.array(record.counts))
+    assert everyone["attribute"] == "all"
+    assert everyone["n"] == (None if how.get("private") else counts[0, 0].sum())
+    sites = [one["value"] for one in entry["classes"][0]["groups"] if one["attribute"] == "site"]
+    assert sites == ([] if how.get("scores") == "summed" else list(SILOS))
+    assert entry["fairness"]["verdict"] in ("pass", "fail", "insufficient")
+
+
+def facts(job: Job) -> dict[str, Any]:
+    digest = job.rounds()[-1].model_digest
+    return {"network": "tiny", "n_parameters": 1, "digest": digest, "file": "m", "personal_parts": []}
