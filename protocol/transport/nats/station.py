@@ -19,7 +19,7 @@ from protocol.transport.nats.link import RETRY, Link
 from protocol.transport.nats.outgoing import Post
 from protocol.transport.nats.presence import Presence
 from protocol.transport.nats.sending import send
-from protocol.transport.nats.streams import Sizes, clear, ensure
+from protocol.transport.nats.streams import Sizes, clear, ensure, forget_strangers
 from protocol.transport.nats.subjects import BROADCAST, HEARTBEATS, broadcast, down, down_stream, up_stream
 
 _log = logging.getLogger(__name__)
@@ -40,11 +40,13 @@ class Station:
         self._sending = asyncio.Semaphore(_SENDS)
 
     async def start(self, sizes: Sizes) -> None:
-        """Connect, make the streams, and clear them. Raises TransportError."""
+        """Connect, delete the streams of silos that left, make the others, and clear them. Raises TransportError."""
         self._keep = asyncio.ensure_future(self.link.keep())
         try:
             async with asyncio.timeout(_CONNECT_S):
                 await self.link.client()
+                if gone := await forget_strangers(self.link, self._keys):  # first: their disk is room for the others
+                    _log.info("deleted at the broker: %s", ", ".join(gone), extra={"event": "silos left the broker"})
                 await ensure(self.link, self._keys, sizes)
                 for stream in (BROADCAST, *map(down_stream, self._keys), *map(up_stream, self._keys)):
                     await clear(self.link, stream)

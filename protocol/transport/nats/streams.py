@@ -15,6 +15,7 @@ HOLD_S = 2.5
 """How often a silo says that it still holds the chunks of a request that it has not answered."""
 
 _NS = 1_000_000_000
+_OWN = (down_stream(""), up_stream(""))
 _EXISTS = 10058  # "stream name already in use with a different configuration"
 
 
@@ -62,6 +63,36 @@ async def ensure(link: Link, silos: Iterable[str], sizes: Sizes) -> None:
         await _stream(link, down_stream(silo), [f"fl.down.{silo}.>"], "workqueue", sizes.down, sizes.replicas)
         await _consumer(link, down_stream(silo), INBOX, sizes)
         await _stream(link, up_stream(silo), [f"fl.up.{silo}.>"], "limits", sizes.up, sizes.replicas)
+
+
+async def forget_strangers(link: Link, silos: Iterable[str]) -> tuple[str, ...]:
+    """Delete the streams and consumers of silos that are no longer among `silos`; returns what was deleted.
+
+    What they hold is for nobody, and the disk that is reserved for them is needed for others. Whoever is taken in again under
+    the same name gets new ones. Raises one of RETRY.
+    """
+    known = set(silos)
+    theirs = {stream for silo in known for stream in (down_stream(silo), up_stream(silo))}
+    streams = [one for one in await _names(link, "STREAM.NAMES", "streams") if one.startswith(_OWN) and one not in theirs]
+    for stream in streams:
+        await link.api(f"{API}.STREAM.DELETE.{stream}", {})
+    consumers = [one for one in await _names(link, f"CONSUMER.NAMES.{BROADCAST}", "consumers") if one not in known]
+    for consumer in consumers:
+        await link.api(f"{API}.CONSUMER.DELETE.{BROADCAST}.{consumer}", {})
+    return (*streams, *(f"{BROADCAST}/{consumer}" for consumer in consumers))
+
+
+async def _names(link: Link, call: str, what: str) -> list[str]:
+    """All names; the broker gives them in pages. None where there is nothing to list."""
+    found: list[str] = []
+    while True:
+        answer = await link.api(f"{API}.{call}", {"offset": len(found)})
+        page = answer.get(what)
+        if not isinstance(page, list) or not page:
+            return found
+        found += [str(name) for name in page]
+        if len(found) >= int(answer.get("total", 0)):
+            return found
 
 
 async def clear(link: Link, stream: str, subjects: str | None = None, before: int | None = None) -> None:
