@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from privacy.guarantee import Guarantee
 from protocol.errors import PlanError, PolicyError
@@ -18,6 +18,7 @@ from protocol.plan.load import parse_part
 from protocol.plan.part import Part
 
 _MAX_BYTES = 100_000
+Key = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class Policy(Part):
@@ -46,6 +47,29 @@ class Policy(Part):
         "differential privacy; summed: without noise too, but only in a masked sum over several hospitals "
         "(evaluation.scores: summed); exact: this hospital's exact figures too",
     )
+
+    approval: Literal["officers", "local"] | None = Field(
+        default=None,
+        description="who approves a plan before it may touch the cohort. officers: the data officers below; local: whoever "
+        "runs this node answers for every plan it is given. Left out: `fedward run` counts as local and says so, "
+        "`fedward silo serve` refuses to start",
+    )
+    officers: dict[str, Key] = Field(
+        default_factory=dict, description="data officers: name and public key, as `fedward silo officer` prints it"
+    )
+    officers_needed: int = Field(default=1, ge=1, le=32, description="how many of them must approve a plan")
+    approval_days: int = Field(default=90, ge=1, le=3660, description="days after which an approval ends by itself")
+    researchers: dict[str, Key] = Field(
+        default_factory=dict, description="who may hand plans over: name and public key, compared by telephone"
+    )
+
+    @model_validator(mode="after")
+    def _enough_officers(self) -> Self:
+        if self.approval == "officers" and self.officers_needed > len(self.officers):
+            raise ValueError(f"officers_needed is {self.officers_needed}, but officers names {len(self.officers)}; name more")
+        if len(set(self.officers.values())) < len(self.officers):
+            raise ValueError("officers: two names have one key; each officer has a key of their own")
+        return self
 
     def admit_cohort(self, n_patients: int) -> None:
         """Raises PolicyError if this hospital does not allow any study on a cohort of so few patients."""

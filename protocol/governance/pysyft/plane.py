@@ -113,6 +113,7 @@ class Plane:
 
     def return_results(self, name: str, files: list[Path], researcher: str) -> None:
         """Give the researcher the results of an approved job."""
+        self.sync()
         with quiet():
             job = self._client.jobs[name]
             for path in files:

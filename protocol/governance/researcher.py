@@ -1,0 +1,67 @@
+"""A researcher's side: look at the hospitals' cohorts, hand plans over, see what became of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from protocol.governance.pins import email_of, find_pins, introduce, name_of
+from protocol.governance.submission import pack
+from protocol.identity import Identity
+from protocol.plan import Plan
+
+if TYPE_CHECKING:
+    from protocol.governance.pysyft.plane import Answer, Plane, PublishedCohort
+
+
+@dataclass(frozen=True)
+class Researcher:
+    """`name` as the hospitals' policies have it; `hospitals`: their identities (Ed25519 public keys), from the roster."""
+
+    name: str
+    consortium: str
+    identity: Identity
+    folder: Path
+    share: Path
+    hospitals: Mapping[str, bytes]
+
+    def cohorts(self) -> tuple[PublishedCohort, ...]:
+        """What hospitals show us."""
+        return self._plane().cohorts()
+
+    def ask_for_contact(self) -> tuple[str, ...]:
+        """Ask every hospital that has introduced itself to let us in. Returns their names."""
+        plane = self._plane()
+        there = [email for email in self._emails() if email in self._pins()]
+        for email in there:
+            plane.ask_for_contact(email)
+        return tuple(name_of(email) for email in there)
+
+    def submit(self, plan: Plan, hospital: str, *, cohort: str = "", note: str = "") -> str:
+        """Hand `plan` over, signed. Returns the job's name. Raises TrustError if the hospital's key is not the pinned one."""
+        at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        job = f"{plan.name}-{plan.digest.removeprefix('sha256:')[:12]}"
+        files = pack(plan, self.identity, researcher=self.name, hospital=hospital, cohort=cohort, note=note, at=at)
+        self._plane().submit(email_of(hospital, self.consortium), job, files)
+        return job
+
+    def answers(self) -> tuple[Answer, ...]:
+        """What became of every plan that was handed over."""
+        return self._plane().answers()
+
+    def _plane(self) -> Plane:
+        from protocol.governance.pysyft.plane import Plane
+
+        email = email_of(self.name, self.consortium)
+        plane = Plane(email, self.folder / "pysyft", self.share, "researcher", self._pins())
+        introduce(self.share, email, self.identity, plane.fingerprint)
+        return plane
+
+    def _pins(self) -> dict[str, str]:
+        return find_pins(self.share, self._emails())
+
+    def _emails(self) -> dict[str, bytes]:
+        return {email_of(name, self.consortium): key for name, key in self.hospitals.items()}

@@ -1,0 +1,158 @@
+"""The data officers' desk at a hospital: what was handed over, how it stands, and their word on it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from protocol.errors import ApprovalError, FedwardError
+from protocol.governance.decisions import Decision, Verdict, decide
+from protocol.governance.pins import email_of, find_pins, introduce
+from protocol.governance.standing import Officers, Standing
+from protocol.identity import Identity
+from silo_node.governance.approvals import ApprovedByOfficers
+from silo_node.governance.difference import Change, difference
+from silo_node.governance.log import DecisionLog
+from silo_node.governance.requests import Request, RequestBook
+from silo_node.policy import Policy
+
+if TYPE_CHECKING:
+    from protocol.governance.pysyft.plane import Plane
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Desk:
+    """Where a hospital's governance lies. `folder` holds requests, decisions and the PySyft keys; `home` is the kit's folder.
+
+    `share` is the folder that researchers reach too, None without one.
+    """
+
+    hospital: str
+    consortium: str
+    folder: Path
+    home: Path
+    share: Path | None
+
+
+def _utc() -> datetime:
+    return datetime.now(UTC)
+
+
+def approved_by_officers(policy: Policy, desk: Desk, now: Callable[[], datetime] = _utc) -> ApprovedByOfficers:
+    """The officers of `policy` and their decisions at this desk. Raises ApprovalError if the policy names none."""
+    if policy.approval != "officers":
+        raise ApprovalError("this hospital's policy does not say approval: officers, so nobody can approve plans one by one.")
+    keys = {name: bytes.fromhex(key) for name, key in policy.officers.items()}
+    log = DecisionLog(desk.folder / "decisions.jsonl", desk.home / "decisions.json")
+    return ApprovedByOfficers(desk.hospital, Officers(keys, policy.officers_needed), log, now)
+
+
+class Office:
+    """What an officer can do. Everything that is decided is signed by the officer's own key and kept for good."""
+
+    def __init__(self, policy: Policy, desk: Desk, *, now: Callable[[], datetime] = _utc) -> None:
+        self._policy, self._desk, self._now = policy, desk, now
+        self.approvals = approved_by_officers(policy, desk, now)
+        self._researchers = {name: bytes.fromhex(key) for name, key in policy.researchers.items()}
+        self._book = RequestBook(desk.folder / "requests", desk.hospital, self._researchers)
+
+    # ------------------------------------------------------------------------------------------------------------ looking
+
+    def requests(self) -> tuple[tuple[Request, Standing], ...]:
+        """Every plan that was handed over, the newest first, and how it stands."""
+        return tuple((one, self.approvals.standing(one.digest)) for one in self._book.all())
+
+    def find(self, text: str) -> Request:
+        """As RequestBook.find."""
+        return self._book.find(text)
+
+    def since_last_approval(self, request: Request) -> tuple[str, tuple[Change, ...]] | None:
+        """What differs from the plan of the same name that was approved last: its digest, and the changes. None if none was."""
+        plans = {one.digest: one.handed_over.plan for one in self._book.all()}
+        name = request.handed_over.plan.name
+        for decision in reversed(self.approvals.log.decisions()):
+            other = plans.get(decision.plan_digest)
+            if decision.verdict == "approve" and other is not None and other.name == name and other.digest != request.digest:
+                return other.digest, difference(other, request.handed_over.plan)
+        return None
+
+    # ----------------------------------------------------------------------------------------------------------- deciding
+
+    def decide(self, request: Request, verdict: Verdict, officer: str, identity: Identity, reason: str) -> Standing:
+        """Sign and keep a decision. Raises ApprovalError if `identity` is not that of the officer the policy names."""
+        known = self._policy.officers.get(officer)
+        if known is None or known != identity.public_key.hex():
+            raise ApprovalError(
+                f"{officer} with this key is no data officer of this hospital; `officers` in its policy file names them."
+            )
+        at = self._now().replace(microsecond=0)
+        expires = at + timedelta(days=self._policy.approval_days) if verdict == "approve" else None
+
+        def make(previous: str) -> Decision:
+            return decide(
+                officer,
+                identity,
+                verdict,
+                hospital=self._desk.hospital,
+                plan_digest=request.digest,
+                reason=reason,
+                previous=previous,
+                at=at,
+                expires=expires,
+            )
+
+        self.approvals.log.add(make)
+        return self.approvals.standing(request.digest)
+
+    # ------------------------------------------------------------------------------------------------------------ sharing
+
+    def sync(self, identity: Identity) -> tuple[str, ...]:
+        """Take up what researchers handed over, and tell them how their plans stand. Returns what could not be used, in words.
+
+        `identity` is the hospital's own: it signs which PySyft key is ours.
+        """
+        plane, problems = self._plane(identity), []
+        for who in plane.requests_for_contact():
+            try:
+                plane.let_in(who)
+            except FedwardError as error:
+                problems.append(f"{who} asks to be let in and was not: {error}")
+        for one in plane.submissions():
+            try:
+                request = self._book.take_up(one.name, one.researcher, one.files)
+            except FedwardError as error:
+                problems.append(f"{one.name} of {one.researcher}: {error}")
+                continue
+            standing = self.approvals.standing(request.digest)
+            if one.status == "pending" and standing.status in ("approved", "rejected"):
+                plane.answer(one.name, approved=standing.status == "approved", reason=standing.why)
+        problems += [f"a message of {who} could not be used and was put aside" for who in plane.sync()]
+        return tuple(problems)
+
+    def publish(self, identity: Identity, name: str, mock: Path, manifest: Path, summary: str) -> None:
+        """Show a cohort to the researchers of the policy: `mock` is for them, `manifest` stays here."""
+        self._plane(identity).publish(name, mock, manifest, summary, [self._email(one) for one in self._researchers])
+
+    def return_results(self, identity: Identity, request: Request, files: list[Path]) -> None:
+        """Give the researcher the results of an approved plan."""
+        self._plane(identity).return_results(request.job, files, request.sender)
+
+    def _plane(self, identity: Identity) -> Plane:
+        if self._desk.share is None:
+            raise ApprovalError("the hospital's configuration names no share; set it to the folder that researchers reach too.")
+        from protocol.governance.pysyft.plane import Plane
+
+        email, home = self._email(self._desk.hospital), self._desk.folder / "pysyft"
+        pins = find_pins(self._desk.share, {self._email(name): key for name, key in self._researchers.items()})
+        plane = Plane(email, home, self._desk.share, "hospital", pins)
+        introduce(self._desk.share, email, identity, plane.fingerprint)
+        return plane
+
+    def _email(self, name: str) -> str:
+        return email_of(name, self._desk.consortium)
