@@ -8,10 +8,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Literal
 from urllib.parse import urlsplit
 
 from privacy.ledger import Ledger
@@ -21,37 +18,28 @@ from protocol.consortium.folder import PartyFolder, ready
 from protocol.errors import FedwardError
 from protocol.transport.nats import Endpoint
 from protocol.transport.nats.kit import endpoint_of
-from protocol.transport.nats.probe import probe
+from protocol.transport.nats.probe import Visit, probe
 from silo_node.cohort import CohortStore
 from silo_node.policy import load_policy
+from silo_node.service.checks import Check, check_clock
 from silo_node.service.config import Places, SiloConfig
 from silo_node.service.serve import share_spent
 
-Verdict = Literal["ok", "warning", "failed"]
 _FREE_WARN, _FREE_FAIL = 20 << 30, 2 << 30
 _DAYS_WARN = 30
 _TIMEOUT_S = 5.0
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One check: what was found, and if it is not ok what to do."""
-
-    name: str
-    verdict: Verdict
-    says: str
-    do: str = ""
-
-
 def preflight(config: SiloConfig, where: Places) -> Iterator[Check]:
     """Every check, as soon as it is known; none stops the others."""
+    visits: list[Visit] = []
     checks: tuple[tuple[str, Callable[[], Check]], ...] = (
         ("kit", lambda: _kit(where)),
         ("certificate", lambda: _certificate(where)),
         ("proxy", lambda: _proxy(config)),
         ("broker name", lambda: _dns(config, where)),
-        ("broker", lambda: _broker(config, where)),
-        ("clock", lambda: _clock(where)),
+        ("broker", lambda: _broker(config, where, visits)),
+        ("clock", lambda: check_clock(where, visits)),
         ("store", lambda: _store(where)),
         ("policy", lambda: _policy(where)),
         ("ledger", lambda: _ledger(where)),
@@ -108,17 +96,20 @@ def _dns(config: SiloConfig, where: Places) -> Check:
     return Check("broker name", "ok", f"{host} is {', '.join(found)}")
 
 
-def _broker(config: SiloConfig, where: Places) -> Check:
-    """TLS with the consortium's CA and this hospital's certificate, then the inbox with its permissions."""
+def _broker(config: SiloConfig, where: Places, visits: list[Visit]) -> Check:
+    """TLS with the consortium's CA and this hospital's certificate, then the inbox with its permissions.
+
+    What was found there is added to `visits`.
+    """
     place = PartyFolder(where.kit)
     name, _ = ready(place)
     endpoint = endpoint_of(place, name, config.proxy)
     if config.proxy is None and (trouble := _handshake(endpoint, *_target(where))):
         return trouble
     started = time.monotonic()
-    inbox = probe(endpoint, 2 * _TIMEOUT_S)
+    visits.append(visit := probe(endpoint, 2 * _TIMEOUT_S))
     seconds = time.monotonic() - started
-    if inbox == "not made yet":
+    if visit.inbox == "not made yet":
         return Check("broker", "warning", f"let in, in {seconds:.2f} s; no inbox yet", "it appears when the aggregator serves")
     return Check("broker", "ok", f"let in, in {seconds:.2f} s; outgoing only, no port is opened here")
 
@@ -139,20 +130,6 @@ def _handshake(endpoint: Endpoint, host: str, port: int) -> Check | None:
         does = "ask your network team for this one outgoing connection, or name a proxy"
         return Check("broker", "failed", f"{host}:{port}: {error.strerror or error}", does)
     return None
-
-
-def _clock(where: Places) -> Check:
-    """Against the newest thing the coordinator signed: a clock cannot be before it. Skew shows at the broker as well."""
-    issued = load_certificate(read_public(PartyFolder(where.kit).certificate).decode("utf-8", "replace")).not_valid_before_utc
-    behind = (issued - datetime.now(UTC)).total_seconds()
-    if behind > 0:
-        return Check("clock", "failed", f"{behind:.0f} s before the certificate was made", "set the clock by NTP")
-    synchronised = Path("/run/systemd/timesync/synchronized").exists() or Path("/var/lib/chrony/drift").exists()
-    if synchronised:
-        return Check("clock", "ok", f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC, kept by NTP")
-    return Check(
-        "clock", "warning", f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC; no NTP seen here", "compare with a clock you trust"
-    )
 
 
 def _store(where: Places) -> Check:

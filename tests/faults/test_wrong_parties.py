@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -74,8 +75,8 @@ def last_words(four: Cluster) -> str:
     return f"{code} {four.processes.log('west').read_text().strip().splitlines()[-1]}"
 
 
-def preflight(four: Cluster) -> str:
-    command = [sys.executable, "-m", "fedward", "silo", "preflight", str(four.layout.configs["west"])]
+def preflight(four: Cluster, *before: str) -> str:
+    command = [*before, sys.executable, "-m", "fedward", "silo", "preflight", str(four.layout.configs["west"])]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120).stdout
 
 
@@ -141,8 +142,12 @@ def wrong_clock(skew: str) -> list[str]:
 
 
 @pytest.mark.parametrize("skew", ["+300s", "-300s"])
-def test_a_silo_whose_clock_is_five_minutes_wrong_takes_part_as_if_it_were_right(four: Cluster, skew: str) -> None:
+def test_a_silo_whose_clock_is_five_minutes_wrong_takes_part_as_if_it_were_right_and_preflight_says_by_how_much(
+    four: Cluster, skew: str
+) -> None:
     with wrong(four, kit(four).url):
+        said = " ".join(preflight(four, *wrong_clock(skew)).split())
+        assert re.search(rf"(299|300|301)\.. s {'ahead of' if skew[0] == '+' else 'behind'} the broker's", said), said
         four.processes.start("west", [*wrong_clock(skew), *four.serve_command("west")])
         four.ready("west")
         ticket = four.submit(plan(**{"federation.round_deadline_s": 60.0}))

@@ -65,6 +65,11 @@ def next_messages(api: str, stream: str, consumer: str) -> str:
     return f"{api}.CONSUMER.MSG.NEXT.{stream}.{consumer}"
 
 
+def consumer_info(api: str, stream: str, consumer: str) -> str:
+    """Ask how a consumer stands; the answer bears the broker's time. `api` is API or SILO_API."""
+    return f"{api}.CONSUMER.INFO.{stream}.{consumer}"
+
+
 def direct_get(stream: str) -> str:
     """Ask for one stored message."""
     return f"{API}.DIRECT.GET.{stream}"

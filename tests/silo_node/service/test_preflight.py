@@ -1,13 +1,19 @@
-"""What preflight says can be acted on: it names the file."""
+"""What preflight says can be acted on: it names the file, and by how much the clock is wrong."""
 
 from __future__ import annotations
 
+import asyncio
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from protocol.transport.nats import probe
+from silo_node.service.checks import Check
 from silo_node.service.config import Places, SiloConfig, places
-from silo_node.service.preflight import Check, preflight
+from silo_node.service.preflight import preflight
+from tests.aggregator.consortium.brokers import Broker, connect, hospital, make_office, provision
 
 
 @pytest.fixture
@@ -31,3 +37,40 @@ def test_an_error_that_says_what_to_do_is_not_told_to_be_mended(where: Places) -
     store = checked(where)["store"]
     assert "fedward silo import" in store.says
     assert store.do == ""
+
+
+@pytest.fixture(scope="module")
+def visited(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Places]:
+    """A hospital whose broker runs, and has its inbox."""
+    folder = tmp_path_factory.mktemp("visited")
+    office = make_office(folder / "office")
+    place = hospital(office, folder, "north")
+
+    async def make() -> None:
+        aggregator = await connect(office.aggregator, "aggregator")
+        await provision(aggregator.jetstream(timeout=5), ["north"])
+        await aggregator.close()
+
+    with Broker(office):
+        asyncio.run(make())
+        yield places(SiloConfig(kit=str(place.folder), store="stores/north"), folder)
+
+
+@pytest.mark.parametrize(("wrong_s", "says"), [(300.0, "ahead of"), (-300.0, "behind")])
+def test_a_clock_that_is_five_minutes_from_the_brokers_is_seen(
+    visited: Places, monkeypatch: pytest.MonkeyPatch, wrong_s: float, says: str
+) -> None:
+    now = time.time
+    monkeypatch.setattr(probe.time, "time", lambda: now() + wrong_s)
+    clock = checked(visited)["clock"]
+    assert clock.verdict == "warning"
+    seconds = float(clock.says.split(", ")[1].split(" s ")[0])
+    assert seconds == pytest.approx(300.0, abs=2.0)
+    assert says in clock.says
+    assert "NTP" in clock.do
+
+
+def test_a_clock_that_agrees_with_the_brokers_is_ok_whoever_keeps_it(visited: Places) -> None:
+    found = checked(visited)
+    assert (found["broker"].verdict, found["clock"].verdict) == ("ok", "ok")
+    assert "the broker's" in found["clock"].says
