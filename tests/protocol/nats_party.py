@@ -2,11 +2,14 @@
 
 python -m tests.protocol.nats_party silos URL FOLDER NAMES        answers each request with its name and the request
 python -m tests.protocol.nats_party slow URL FOLDER NAME          the same, but the first request of all takes for ever
+python -m tests.protocol.nats_party deadly URL FOLDER NAME        the same, but the request "deadly" ends the process
 python -m tests.protocol.nats_party aggregator URL FOLDER NAMES MIB   one exchange; prints peak memory in MiB before and after
 """
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 import threading
 import time
@@ -17,7 +20,7 @@ from protocol.transport.nats import Endpoint, NatsInbox, NatsTransport, Sizes
 from tests.protocol.nats_server import new_identity
 
 
-def silos(url: str, folder: Path, names: list[str], slow: bool = False) -> None:
+def silos(url: str, folder: Path, names: list[str], slow: bool = False, deadly: bool = False) -> None:
     aggregator = new_identity(folder, "aggregator").public_key
 
     def make(name: str) -> tuple[NatsInbox, Handler]:
@@ -26,6 +29,10 @@ def silos(url: str, folder: Path, names: list[str], slow: bool = False) -> None:
             if slow and not mark.exists():
                 mark.touch()
                 time.sleep(600)
+            if deadly and request == b"deadly":
+                with (folder / f"{name}.deaths").open("a") as deaths:
+                    deaths.write("x")
+                os.kill(os.getpid(), signal.SIGKILL)
             return name.encode() + b":" + request
 
         memory = folder / f"{name}.inbox.json"
@@ -63,4 +70,4 @@ if __name__ == "__main__":
     if role == "aggregator":
         aggregator(at, Path(where), who.split(","), int(sys.argv[5]))
     else:
-        silos(at, Path(where), who.split(","), slow=role == "slow")
+        silos(at, Path(where), who.split(","), slow=role == "slow", deadly=role == "deadly")

@@ -47,6 +47,17 @@ def test_a_repeated_heartbeat_is_no_sign_of_life_and_a_new_start_is() -> None:
     assert not presence.observe(beat(5), 4.0)
 
 
+def test_old_heartbeats_replayed_to_a_new_aggregator_delay_a_round_to_its_deadline_and_do_nothing_else() -> None:
+    presence = Presence("a", 0.0)
+    waiting = Waiting(asked(sequence=10), deadline_s=60.0, patience_s=600.0)
+    for second in range(0, 61, 5):  # a whole hour of them was kept, from before the aggregator's restart
+        assert presence.observe(beat(second, working=OTHER, sequence=9, replied=OTHER), float(second))
+        assert presence.liveness(float(second))["a"].state == "alive"
+        assert waiting.ready(presence) is None
+        assert waiting.refused(presence) is None
+        assert kind(waiting, presence, float(second)) == (None if second < 60 else "busy")
+
+
 def test_an_outage_of_the_broker_is_nobodys_absence() -> None:
     presence = Presence("a", 0.0)
     presence.observe(beat(1), 1.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -21,6 +22,9 @@ from protocol.transport.nats.transfer import Parcel, pack
 
 _log = logging.getLogger(__name__)
 Kind = Literal["reply", "crash"]
+DEATHS = 3
+"""A request that was begun so often and never answered is given up: whoever handled it did not live to answer."""
+GIVEN_UP = "NodeDiedEachTime"
 
 
 class NatsInbox:
@@ -28,7 +32,8 @@ class NatsInbox:
 
     `aggregator_key`: the one public key whose requests are heard. `consortium` must be the aggregator's. `memory`: a small file
     inside the hospital that remembers over restarts what was answered; without it an old request, sent again by a broker that
-    lies, could be answered again after a restart. Raises TransportError for a name, endpoint or memory that cannot be used.
+    lies, could be answered again after a restart. It also remembers what was begun: a request at which the node died `DEATHS`
+    times is answered with a crash. Raises TransportError for a name, endpoint or memory that cannot be used.
     """
 
     def __init__(
@@ -73,6 +78,8 @@ class NatsInbox:
                 del task, parcel
         finally:
             self._running = None
+            with suppress(OSError):
+                self._memory.lived()
             if session is not None:
                 bridge.call(session.leave())
             bridge.close()
@@ -95,6 +102,8 @@ class NatsInbox:
 
     def _answer(self, handler: Handler, task: Task) -> Parcel:
         kind: Kind = "reply"
+        if self._died_at(task.transfer.id):
+            return self._pack(task, "crash", GIVEN_UP.encode())
         try:
             reply = handler(task.data)
         except Exception as error:  # a handler raises nothing; if it does, only the kind of it may leave
@@ -105,6 +114,21 @@ class NatsInbox:
             return self._pack(task, kind, reply)
         except MessageError:
             return self._pack(task, "crash", b"MessageError")
+
+    def _died_at(self, request: str) -> bool:
+        """Whether this node was ended by this request too often to try it again."""
+        try:
+            before = self._memory.begin(request)
+        except OSError as error:
+            what = "the inbox's memory cannot be written"
+            _log.error("%s: %s", self.name, what, extra={"event": what, "silo": self.name, "reason": error.strerror or ""})
+            return False
+        if before < DEATHS:
+            return False
+        what = "a request was given up"
+        reason = f"the node died {before} times at it, for want of memory perhaps: look at the machine's log (dmesg)"
+        _log.error("%s: %s: %s", self.name, what, reason, extra={"event": what, "silo": self.name, "reason": reason})
+        return True
 
     def _pack(self, task: Task, kind: Kind, reply: bytes) -> Parcel:
         return pack(
