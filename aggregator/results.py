@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from aggregator.evidence.bundle import evidenced, write_bundle
 from aggregator.evidence.bundle import write_bundle
 from aggregator.job import Job
 from aggregator.summary import summarise
@@ -48,7 +49,7 @@ def write_results(job: Job, out: Path, identity: Identity | None = None, *, one_
         "file": model.name,
         "personal_parts": list(plan.federation.personal),
     }
-    report = build_report(summarise(job, facts))
+    report = evidenced(build_report(summarise(job, facts)), job)
     report_json, report_html = write_report(report, out)
     evidence = write_bundle(job, out, report_json, identity, one_machine=one_machine)
     return Written(model, out / "plan.yaml", report_json, report_html, report, evidence)

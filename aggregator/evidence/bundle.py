@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from aggregator.evidence.closing import EvidenceRecord
 from aggregator.evidence.told import Told
 from aggregator.job import Job
+from evaluation.report.finish import finished
+from evaluation.verify.entry import evidence_entry
 from protocol.canonical import canonical_json, digest_bytes
 from protocol.errors import JournalError
 from protocol.evidence import bundle as names
-from protocol.evidence.dsse import seal
+from protocol.evidence.checkpoint import Checkpoint
+from protocol.evidence.dsse import parse, seal
 from protocol.evidence.keys import SiteKeys
 from protocol.identity import Identity
 
@@ -60,6 +64,15 @@ def write_bundle(
     index = names.Index(job.name, digests, digest_bytes(report.read_bytes()))
     files[names.INDEX] = seal(identity, names.AGGREGATOR, names.INDEX_TYPE, index)
     return _write(out / FOLDER, files)
+
+
+def evidenced(report: dict[str, Any], job: Job) -> dict[str, Any]:
+    """`report` with what it says of its own evidence; as it is for a job without."""
+    record = job.evidence()
+    if record is None:
+        return report
+    checkpoint = parse(record.checkpoint, Checkpoint)
+    return finished(report | evidence_entry(record.checkpoint, checkpoint, tuple(record.cosignatures), record.failures))
 
 
 def _files(job: Job, record: EvidenceRecord) -> dict[str, bytes]:
