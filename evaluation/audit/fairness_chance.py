@@ -32,14 +32,14 @@ def null_gap(*families: Sequence[float]) -> float:
 
     With several families, which are independent: the mean of the largest of their gaps.
     """
-    gaps = [np.ptp(_normals(family, len(errors)) * np.sort(errors), axis=1) for family, errors in enumerate(families)]
+    gaps = [np.ptp(_normals(family, len(errors)) * np.sort(errors)[:, None], axis=0) for family, errors in enumerate(families)]
     return float(np.max(gaps, axis=0).mean())
 
 
 @lru_cache(maxsize=64)
 def _normals(family: int, k: int) -> Array:
-    """(draws, k) standard normal numbers; through uniform ones, whose stream numpy has never changed."""
-    uniform = np.random.default_rng([_SEED, family, k]).random((_DRAWS, k))
+    """(k, draws) standard normal numbers; through uniform ones, whose stream numpy has never changed."""
+    uniform = np.random.default_rng([_SEED, family, k]).random((k, _DRAWS))
     numbers: Array = ndtri(np.clip(uniform, 1e-12, 1.0 - 1e-12))
     numbers.setflags(write=False)
     return numbers

@@ -97,7 +97,10 @@ def calibration(labels: NDArray[np.int64], log_odds: NDArray[np.float64]) -> Cal
     for _ in range(50):
         p = 1.0 / (1.0 + np.exp(-x @ beta))
         information = (x * (p * (1.0 - p))[:, None]).T @ x
-        beta = beta + np.linalg.solve(information, x.T @ (labels - p))
+        step = np.linalg.solve(information, x.T @ (labels - p))
+        beta = beta + step
+        if np.abs(step).max() < 1e-9:
+            break
     variance = np.linalg.inv(information)
     expected = (1.0 / (1.0 + np.exp(-log_odds))).sum()
     ratio = float(labels.sum() / expected)
