@@ -9,13 +9,16 @@
 Silos are real up to the training itself: they decode the request, copy the model, form the update and put it through the
 gate's checks. Each size runs in a process of its own. Seconds are medians over the rounds after the first; the payload is one
 float32 vector of so many megabytes, down and up. `start_seconds`: from nothing to the end of the first round, less one median
-round. `peak_mb`: the aggregator's process; `all_mb`: the sum of every process's own peak, broker and silos included.
+round. `cpu_seconds`: processor time of all processes a round, after the first; on a busy machine compare these. `peak_mb`: the
+aggregator's process; `all_mb`: the sum of every process's own peak, broker and silos included; `together_mb`: the most that
+they held at one moment, which is what NVFlare's row says.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -29,7 +32,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
-from overhead_silos import layout_of, names_of, peak_mb, plan_of, serve_forever, silo
+from overhead_silos import layout_of, names_of, plan_of, serve_forever, silo
+from overhead_watch import Watch, cpu_seconds, peak_mb
 from rich.console import Console
 from rich.table import Table
 
@@ -81,15 +85,17 @@ def in_process(plan: Plan, mb: float, silos: int) -> Iterator[tuple[Transport, l
         yield transport, []
 
 
-def measure(kind: str, mb: float, silos: int, rounds: int, bits: int) -> dict[str, Any]:
+def measure(kind: str, mb: float, silos: int, rounds: int, bits: int, shared_once: bool) -> dict[str, Any]:
     """Run `rounds` rounds of `mb` megabytes over `silos` silos; the aggregator is this process."""
     begun, plan = time.perf_counter(), plan_of(silos, bits)
     model = np.random.default_rng(0).standard_normal(int(mb * 1e6 / 4), dtype=np.float32)
     strategy, state, seconds, first = build_strategy(plan.federation.strategy), {}, [], 0.0
     with tempfile.TemporaryDirectory() as name, closing(Journal(Path(name) / "job")) as journal:
         carried = over_nats(Path(name), plan, mb, silos) if kind == "nats" else in_process(plan, mb, silos)
-        with carried as (transport, others):
+        with carried as (transport, others), Watch([os.getpid(), *others], shared_once) as watch:
             for number in range(1, rounds + 1):
+                if number == 2:
+                    worked = {pid: cpu_seconds(pid) for pid in watch.pids}
                 start = time.perf_counter()
                 address = Address("benchmark", plan.digest, number, journal.begin(number))
                 result = run_round(transport, plan, address, names_of(silos), model, state, strategy, lambda _: None)
@@ -98,7 +104,9 @@ def measure(kind: str, mb: float, silos: int, rounds: int, bits: int) -> dict[st
                 del result
                 seconds.append(time.perf_counter() - start)
                 first = time.perf_counter() - begun if number == 1 else first
-            peaks = [peak_mb(None), *(peak_mb(pid) for pid in others)]
+            watch.stop()
+            used = {pid: (cpu_seconds(pid) - worked[pid]) / (rounds - 1) for pid in watch.pids}
+            peaks = [peak_mb(pid) for pid in watch.pids]
     usual = statistics.median(seconds[1:] or seconds)
     return {
         "transport": kind,
@@ -109,8 +117,13 @@ def measure(kind: str, mb: float, silos: int, rounds: int, bits: int) -> dict[st
         "seconds_per_round": round(usual, 4),
         "slowest_round": round(max(seconds), 4),
         "start_seconds": round(max(0.0, first - usual), 3),
+        "cpu_seconds": round(sum(used.values()), 3),
+        "cpu_each": [round(one, 3) for one in used.values()],
         "peak_mb": round(peaks[0], 1),
         "all_mb": round(sum(peaks), 1),
+        "each_mb": [round(one) for one in peaks],
+        "together_mb": round(watch.together_mb, 1),
+        "shared_once_mb": round(watch.shared_once_mb, 1),
     }
 
 
@@ -134,7 +147,7 @@ def peer(folder: Path, mb: float, silos: int, rounds: int) -> dict[str, Any]:
         command = [str(python), "measure.py", "--root", out, "--tag", "peer", "--", str(python), *run]
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
     found = json.loads(done.stdout.strip().splitlines()[-1])
-    return {"seconds_per_round": found["overhead_per_round_mean"], "all_mb": found["peak_rss_MiB"], "raw": found}
+    return {"seconds_per_round": found["overhead_per_round_mean"], "together_mb": found["peak_rss_MiB"], "raw": found}
 
 
 def main() -> None:
@@ -148,6 +161,7 @@ def main() -> None:
     cli.add_argument("--peer", type=Path, default=None, help="folder of the NVFlare comparison, with its environment in v/")
     cli.add_argument("--quick", action="store_true", help="fewer rounds, and no 400 MB unless asked for")
     cli.add_argument("--json", action="store_true", help="one JSON object as the last line")
+    cli.add_argument("--shared-once", action="store_true", help="also count memory that processes share once; takes time")
     cli.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     cli.add_argument("--silo", type=Path, default=None, help=argparse.SUPPRESS)
     args = cli.parse_args()
@@ -156,7 +170,7 @@ def main() -> None:
         serve_forever(args.silo, args.mb, args.bits)
         return
     if args.here:
-        print(json.dumps(measure(args.transport, args.mb, args.silos, rounds, args.bits)))
+        print(json.dumps(measure(args.transport, args.mb, args.silos, rounds, args.bits, args.shared_once)))
         return
     sizes = (args.mb,) if args.mb else SIZES[: 2 if args.quick else 3]
     console, results = Console(stderr=True), []
@@ -164,7 +178,8 @@ def main() -> None:
         for mb in sizes:
             status.update(f"{mb:g} MB, {args.silos} silos")
             chosen = ["--transport", args.transport, "--mb", str(mb), "--silos", str(args.silos), "--bits", str(args.bits)]
-            command = [sys.executable, __file__, "--here", *chosen, "--rounds", str(rounds)]
+            chosen += ["--rounds", str(rounds), *(["--shared-once"] if args.shared_once else [])]
+            command = [sys.executable, __file__, "--here", *chosen]
             done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
             results.append(json.loads(done.stdout.splitlines()[-1]))
             if args.peer:
@@ -178,12 +193,12 @@ def main() -> None:
 def show(results: list[dict[str, Any]], transport: str, console: Console) -> None:
     """The table people read."""
     table = Table(title=f"Seconds a round beyond training, {results[0]['silos']} silos, {transport}, durable commit included")
-    columns = ["mb", "seconds_per_round", "slowest_round", "start_seconds", "peak_mb", "all_mb"]
+    columns = ["mb", "seconds_per_round", "slowest_round", "cpu_seconds", "start_seconds", "peak_mb", "all_mb", "together_mb"]
     for column in (*columns, *(("NVFlare s", "NVFlare MB") if "peer" in results[0] else ())):
         table.add_column(column.replace("_", " "), justify="right")
     for row in results:
         beside = row.get("peer")
-        more = [] if beside is None else [str(beside["seconds_per_round"]), str(beside["all_mb"])]
+        more = [] if beside is None else [str(beside["seconds_per_round"]), str(beside["together_mb"])]
         table.add_row(*(str(row[key]) for key in columns), *more)
     console.print(table)
 

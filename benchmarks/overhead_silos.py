@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import signal
 from pathlib import Path
 
@@ -73,11 +72,3 @@ def serve_forever(kit: Path, mb: float, bits: int) -> None:
     inbox = NatsInbox(endpoint, place.open_identity(), name, key, consortium=roster.consortium)
     signal.signal(signal.SIGTERM, lambda *_: inbox.stop())
     inbox.serve(silo(plan_of(len(roster.active), bits), layout_of(mb)))
-
-
-def peak_mb(pid: int | None) -> float:
-    """Most memory that a process (None: this one) ever held, MB."""
-    if pid is None:
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")
-    return next(float(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmHWM"))

@@ -7,7 +7,7 @@ import json
 import logging
 import ssl
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, cast
 
 import nats.errors
 from nats.aio.client import Client
@@ -16,7 +16,7 @@ from nats.aio.msg import Msg
 from protocol.errors import TransportError
 from protocol.transport.nats.client import CONNECT_TIMEOUT_S, BrokerClient
 from protocol.transport.nats.endpoint import Endpoint
-from protocol.transport.nats.signed import MAX_HEADER
+from protocol.transport.nats.signed import MAX_HEADER, Sealed
 from protocol.transport.nats.transfer import CHUNK_BYTES
 
 _log = logging.getLogger(__name__)
@@ -83,10 +83,10 @@ class Link:
             raise ConnectionError("not connected")
         return self._client
 
-    async def request(self, subject: str, body: bytes, timeout_s: float, headers: dict[str, str] | None = None) -> Msg:
+    async def request(self, subject: str, body: bytes | Sealed, timeout_s: float, headers: dict[str, str] | None = None) -> Msg:
         """One request and its answer. Raises one of RETRY, at once if the connection is cut meanwhile."""
         client = await self.client()
-        call = asyncio.ensure_future(client.request(subject, body, timeout=timeout_s, headers=headers))
+        call = asyncio.ensure_future(client.request(subject, cast(bytes, body), timeout=timeout_s, headers=headers))
         cut = asyncio.ensure_future(self._cut.wait())
         try:
             done, _ = await asyncio.wait({call, cut}, return_when=asyncio.FIRST_COMPLETED)

@@ -12,6 +12,7 @@ from typing import Any
 from protocol.errors import TransportError
 from protocol.identity import Identity
 from protocol.transport.nats.link import RETRY, Link
+from protocol.transport.nats.signed import Sealed
 from protocol.transport.nats.transfer import Parcel
 
 _log = logging.getLogger(__name__)
@@ -28,7 +29,7 @@ async def send(link: Link, identity: Identity, parcel: Parcel, subject: str, dea
 
     async def worker() -> None:
         for index in indices:
-            await put(link, f"{subject}.{index}", partial(parcel.chunk, identity, index), deadline)
+            await put(link, f"{subject}.{index}", partial(parcel.sealed, identity, index), deadline)
 
     workers = [asyncio.ensure_future(worker()) for _ in range(min(WINDOW, parcel.transfer.chunks))]
     try:
@@ -39,7 +40,7 @@ async def send(link: Link, identity: Identity, parcel: Parcel, subject: str, dea
         await asyncio.gather(*workers, return_exceptions=True)
 
 
-async def put(link: Link, subject: str, body: Callable[[], bytes], deadline: float) -> None:
+async def put(link: Link, subject: str, body: Callable[[], Sealed], deadline: float) -> None:
     """Store one message. The subject is its name: the broker drops a repetition within its window, receivers any other."""
     loop, pause, reason = asyncio.get_running_loop(), _PAUSE_S[0], "the broker cannot be reached"
     while (left := deadline - loop.time()) > 0:

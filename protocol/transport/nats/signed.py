@@ -8,6 +8,7 @@ The signature is over [tag, SHA-256 of the header], so it holds for exactly thes
 from __future__ import annotations
 
 import struct
+from dataclasses import dataclass
 
 from protocol.canonical import digest_bytes
 from protocol.errors import MessageError
@@ -19,15 +20,34 @@ _MAGIC = b"FWN1"
 _SIGNATURE = 64
 
 
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """One message in two parts: what was made for it, and a view of what it carries."""
+
+    head: bytes
+    rest: bytes | memoryview
+
+    def __len__(self) -> int:
+        return len(self.head) + len(self.rest)
+
+    def __bytes__(self) -> bytes:
+        return b"".join((self.head, self.rest))
+
+
 def seal(identity: Identity, tag: str, header: bytes, rest: bytes | memoryview = b"") -> bytes:
     """`header` signed for the purpose `tag`, and `rest` behind it. Raises MessageError if the header is too long."""
+    return bytes(seal_around(identity, tag, header, rest))
+
+
+def seal_around(identity: Identity, tag: str, header: bytes, rest: bytes | memoryview) -> Sealed:
+    """The same without a copy of `rest`."""
     if len(header) > MAX_HEADER:
         raise MessageError(f"a header of {len(header)} bytes is too long; address fewer silos at a time.")
     signature = identity.sign([tag, digest_bytes(header)])
-    return b"".join((_START.pack(_MAGIC, len(header)), header, signature, rest))
+    return Sealed(b"".join((_START.pack(_MAGIC, len(header)), header, signature)), rest)
 
 
-def split(data: bytes) -> tuple[bytes, bytes, memoryview]:
+def split(data: bytes | memoryview) -> tuple[bytes, bytes, memoryview]:
     """(header, signature, the rest as a view). Nothing is verified yet. Raises MessageError."""
     if len(data) < _START.size:
         raise MessageError("too short")

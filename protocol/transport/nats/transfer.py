@@ -88,9 +88,13 @@ class Parcel:
 
     def chunk(self, identity: Identity, index: int) -> bytes:
         """Chunk `index` with its signed envelope, as it travels."""
+        return bytes(self.sealed(identity, index))
+
+    def sealed(self, identity: Identity, index: int) -> signed.Sealed:
+        """The same without a copy of the chunk."""
         start = index * CHUNK_BYTES
         header = _encoder.encode(Envelope(self.transfer, index, self.digests[index]))
-        return signed.seal(identity, TAG, header, self.data[start : start + self.transfer.chunk_size(index)])
+        return signed.seal_around(identity, TAG, header, self.data[start : start + self.transfer.chunk_size(index)])
 
 
 def pack(
@@ -130,7 +134,7 @@ def whole_digest(digests: tuple[bytes, ...]) -> bytes:
     return hashlib.sha256(b"".join(digests)).digest()
 
 
-def open_chunk(data: bytes, keys: Mapping[str, bytes], me: str, consortium: str) -> tuple[Envelope, memoryview]:
+def open_chunk(data: bytes | memoryview, keys: Mapping[str, bytes], me: str, consortium: str) -> tuple[Envelope, memoryview]:
     """The envelope and a view of the chunk, both authenticated. Raises MessageError: what to log, nothing of the content.
 
     `keys` are the public keys pinned for each sender.
