@@ -31,6 +31,28 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # What silos keep of their ledgers outlives a run; that of the tests does not outlive the tests.
 os.environ["FEDWARD_HOME"] = tempfile.mkdtemp(prefix="fedward-tests-")
 
+
+@pytest.fixture(scope="session", autouse=True)
+def _every_report_is_of_the_schema():
+    """Whatever test writes a report, in this process, also holds it to evaluation/report/report.schema.json."""
+    from jsonschema import Draft202012Validator
+
+    from evaluation.report import write
+    from evaluation.report.schema import schema
+
+    render, validator = write.render_html, Draft202012Validator(schema())
+
+    def checked(report):
+        page = render(report)
+        problems = [f"{'/'.join(map(str, one.absolute_path))}: {one.message}" for one in validator.iter_errors(report)]
+        assert not problems, f"not of report.schema.json: {problems[:5]}"
+        return page
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(write, "render_html", checked)
+        yield
+
+
 SIZE = 16
 
 TINY: dict[str, Any] = {

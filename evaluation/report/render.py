@@ -55,7 +55,7 @@ def render_html(report: dict[str, Any]) -> str:
         loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= _FILTERS | AUDIT_FILTERS
-    style = Markup((_HERE / "style.css").read_text(encoding="utf-8"))  # noqa: S704 -- our own file
+    style = Markup(style_sheet())  # noqa: S704 -- our own file
     try:
         columns = _columns(report["rounds"])
         figures = {name: _both_cuts(name, report) for name in _DRAWINGS}
@@ -76,6 +76,11 @@ def render_html(report: dict[str, Any]) -> str:
         return environment.get_template("template.html.j2").render(context) + "\n"
     except (TemplateError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise EvaluationError(f"this is not a whole report: {type(error).__name__}: {error}.") from error
+
+
+def style_sheet() -> str:
+    """The page's only style sheet."""
+    return (_HERE / "style.css").read_text(encoding="utf-8")
 
 
 def _columns(rounds: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -53,8 +53,8 @@ def decision(one: dict[str, Any], name: str) -> str | None:
     axes.locator_params(axis="y", nbins=5)
     _name(axes, "nobody called", (0.985, 0.0), INK, (0, -9))
     if every:
-        at = min(every, key=lambda each: abs(each[1] - 0.45 * top))
-        _name(axes, "everyone called", at, MUTED, (-7, -8))
+        at = min(every, key=lambda each: abs(each[1] - 0.2 * top))
+        _name(axes, "everyone called", at, MUTED, (8, 0), right=False)
     middle = len(x) // 2
     _name(axes, "model", (x[middle], value[middle]), ACCENT, (6, 8), right=False)
     said = "; ".join(f"at {t:g} {y:.3f}" for t, y in zip(x, value, strict=True))
