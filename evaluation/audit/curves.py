@@ -23,8 +23,8 @@ from evaluation.audit.edges import Edges, threshold_index
 from evaluation.audit.figures import GroupFigures
 from evaluation.audit.layout import AuditLayout, Counts
 from evaluation.audit.measuring import Tallies
+from evaluation.audit.patients import least_patients
 from evaluation.audit.rates import cells_at, share
-from evaluation.audit.release import least_patients
 from evaluation.metrics import SHOWN_FROM
 
 _TENTHS, _TWENTIETHS = 10, 20

@@ -12,17 +12,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
 
 from evaluation.audit.edges import Edges, threshold_index
+from evaluation.audit.families import relations_of
+from evaluation.audit.inference import segments, worked_out
 from evaluation.audit.layout import AuditLayout, Counts
+from evaluation.audit.patients import least_patients
 from evaluation.audit.protection import Flags, Relation, Table, withheld
-
-Floats = NDArray[np.float64]
-_MOST_ALIKE = 9  # images of a patient up to which the number of patients is sharpened
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,39 +44,13 @@ def released(layout: AuditLayout, edges: Sequence[Edges], summed: NDArray[np.sig
     hidden, small = shape.groups(counts.sum(axis=3), sizes[..., 0])
     rates = np.zeros((layout.n_classes, len(points), 2, n_groups), dtype=np.bool_)
     for index, inner in enumerate(edges):
-        marks = [threshold_index(inner, point) + 1 for point in points]
+        cuts = [0, *(threshold_index(inner, point) + 1 for point in points), layout.n_bins]
+        below = np.concatenate([np.zeros((n_groups, 2, 1), dtype=np.int64), np.cumsum(counts[index], axis=2)], axis=2)
+        at = below[:, :, cuts]  # (groups, 2, points + 2) cases below each operating point, none and all at the ends
         for label in (0, 1):
-            called = np.stack([counts[index, :, label, mark:].sum(axis=1) for mark in marks], axis=1)
-            rates[index, :, label] = ~shape.rates(
-                called, counts[index, :, label].sum(axis=1), sizes[index, :, label], hidden[index]
-            )
+            rates[index, :, label] = ~shape.rates(at[:, label], sizes[index, :, label], hidden[index])
+        shape.close(at, sizes[index], hidden[index], rates[index])
     return Release(~hidden, small, rates)
-
-
-def least_patients(cases: Counts, images: Counts, patients: Counts, squares: Counts) -> Counts:
-    """Of how many patients `cases` (...) of a group's `images` are at least, given its patients and sum of squared images.
-
-    If j patients have c of the n images of k patients, the sum of squares is c^2 / j + (n - c)^2 / (k - j) at least. And for
-    every whole r no patient's (m - r)(m - r - 1) is negative, m being the patient's images, so that those of the j patients are
-    no more than the sum over all, which is known; it is 0 where all have r or r + 1 images. Where each patient has one image
-    the answer is c itself, where each has one or two c / 2.
-    """
-    c, n, k, s = (np.asarray(one, dtype=np.float64) for one in (cases, images, patients, squares))
-    least = [_smaller_root(s, s * k + c**2 - (n - c) ** 2, k * c**2)]
-    least += [
-        _smaller_root(r * (r + 1.0) + 0.0 * s, (2.0 * r + 1.0) * (c - n) + s + r * (r + 1.0) * k, c**2)
-        for r in range(_MOST_ALIKE)
-    ]
-    rounded = np.ceil(np.maximum.reduce(least) - 0.01)  # far above the rounding error, far below one patient
-    found = np.where(c >= n, k, np.maximum.reduce([rounded, np.minimum(c, 1.0), k - (n - c)]))
-    return np.where(c > 0, found, 0.0).astype(np.int64)
-
-
-def _smaller_root(a: Floats, b: Floats, c: Floats) -> Floats:
-    """The smaller root of a x^2 - b x + c for a, b, c >= 0; c / b where a is 0, and 0 where there is none."""
-    root = np.sqrt(np.maximum(b**2 - 4.0 * a * c, 0.0))
-    smaller: Floats = np.divide(2.0 * c, b + root, out=np.zeros_like(b), where=b + root > 0)
-    return smaller
 
 
 class _Shape:
@@ -85,7 +58,7 @@ class _Shape:
 
     def __init__(self, layout: AuditLayout) -> None:
         self.n, self.n_classes, self.k = len(layout.groups), layout.n_classes, layout.audit.smallest_cell
-        self.sums, self.margins = _relations(layout)
+        self.sums, self.margins = relations_of(layout)
 
     def groups(self, images: Counts, patients: Counts) -> tuple[Flags, Flags]:
         """What is withheld and what of it is small, (classes, groups); images and patients (classes, groups, 2).
@@ -119,20 +92,77 @@ class _Shape:
         hidden, small = (one.reshape(len(tables), each)[:-1, : self.n] for one in withheld(table))
         return hidden, small
 
-    def rates(self, called: Counts, images: Counts, sizes: Counts, hidden: Flags) -> Flags:
+    def rates(self, below: Counts, sizes: Counts, hidden: Flags) -> Flags:
         """Whether the cases of one label that are called at each operating point are withheld, (points, groups).
 
-        `called` (groups, points), `images` (groups,), `sizes` (groups, 2) of that label; `hidden` (groups,) is withheld anyhow.
+        `below` (groups, points + 2), `sizes` (groups, 2) of that label; `hidden` (groups,) is withheld anyhow.
         """
-        found = np.zeros((called.shape[1], len(images)), dtype=np.bool_)
-        for point in range(called.shape[1]):
-            here = called[:, point]
-            between = [called[:, before] - here for before in range(point)]
-            cells = np.stack([here, images - here, *between], axis=1)
+        images, found = below[:, -1], np.zeros((below.shape[1] - 2, self.n), dtype=np.bool_)
+        also = np.concatenate([hidden, np.zeros(len(self.margins), dtype=np.bool_)])
+        for point in range(1, below.shape[1] - 1):
+            between = [below[:, point] - below[:, before] for before in range(point)]
+            cells = np.stack([images - below[:, point], *between], axis=1)
             people = least_patients(cells, images[:, None], sizes[:, :1], sizes[:, 1:])
-            also = np.concatenate([hidden, np.zeros(len(self.margins), dtype=np.bool_)])
-            found[point] = withheld(self._table(cells, people, sizes[:, :1].repeat(cells.shape[1], axis=1)), also)[0][: self.n]
+            table = self._table(cells, people, sizes[:, :1].repeat(cells.shape[1], axis=1))
+            found[point - 1] = withheld(table, also)[0][: self.n]
         return found
+
+    def close(self, below: Counts, sizes: Counts, hidden: Flags, rates: Flags) -> None:
+        """Withhold more, in place, until nobody can work out a small cell because no count is negative.
+
+        Of one class: `below` (groups, 2, points + 2), `sizes` (groups, 2, 2), `hidden` (groups,), `rates` (points, 2, groups)
+        what is shown.
+        """
+        stretches = segments(below.shape[2] - 2)
+        values = np.stack([below[:, :, end] - below[:, :, start] for start, end in stretches], axis=2)  # (groups, 2, segments)
+        people = least_patients(values, below[:, :, -1:], sizes[:, :, :1], sizes[:, :, 1:])
+        values = np.concatenate([values, *(values[list(parts)].sum(axis=0)[None] for parts in self.margins)])
+        people = np.concatenate([people, values[self.n :]])
+        small = (values > 0) & ((values < self.k) | (people < self.k))
+        near = self._near()
+        label, quiet = 0, 0
+        while quiet < 2:  # both labels in a row without a find
+            cuts = np.zeros((len(values), below.shape[2]), dtype=np.bool_)
+            cuts[: self.n] = ~hidden[:, None]
+            cuts[: self.n, 1:-1] &= rates[:, label].T
+            told = np.argwhere(worked_out(self.sums, values[:, label], cuts) & small[:, label])
+            if not len(told):
+                label, quiet = 1 - label, quiet + 1
+                continue
+            quiet = 0
+            group, segment = (int(one) for one in told[0])
+            self._withhold(near[group], stretches[segment], label, below[:, label, -1], hidden, rates)
+
+    def _near(self) -> list[list[int]]:
+        """For each item the groups that stand in a sum with it; everyone last."""
+        found: list[set[int]] = [set() for _ in range(self.n + len(self.margins))]
+        for one in self.sums:
+            members = {one.whole, *one.parts}
+            for item in members:
+                found[item] |= members
+        return [[item for item in sorted(one) if 0 < item < self.n] + [0] for one in found]
+
+    def _withhold(
+        self, near: list[int], stretch: tuple[int, int], label: int, images: Counts, hidden: Flags, rates: Flags
+    ) -> None:
+        """The next to go: a rate at an end of the stretch, another rate, a group; the smallest first, everyone last."""
+        everybody = [*range(1, self.n), 0]
+        for among in (near, everybody):
+            shown = [
+                (point + 1 not in stretch, group == 0, int(images[group]), group, point)
+                for group in among
+                for point in range(len(rates))
+                if rates[point, label, group]
+            ]
+            if shown:
+                *_, group, point = min(shown)
+                rates[point, label, group] = False
+                return
+            open_ = [(group == 0, int(images[group]), group) for group in among if not hidden[group]]
+            if open_:
+                group = min(open_)[-1]
+                hidden[group], rates[:, :, group] = True, False
+                return
 
     def _table(self, images: Counts, people: Counts, patients: Counts | None) -> Table:
         """The table of the groups, and behind them the margins that no group is. All (groups, cells).
@@ -154,37 +184,3 @@ class _Shape:
             return one
         more = patients[list(one.parts)].sum(axis=0) - patients[one.whole]
         return Relation(one.whole, one.parts, tuple(more.tolist()))
-
-
-def _relations(layout: AuditLayout) -> tuple[tuple[Relation, ...], list[tuple[int, ...]]]:
-    """Every family adds up to everyone, every intersection to its margins. Also the margins that two intersections share but no
-    group is: their parts."""
-    families: dict[tuple[str, ...], dict[tuple[str, ...], int]] = {}
-    for index, group in enumerate(layout.groups):
-        if group.pairs:
-            names, values = zip(*sorted(group.pairs), strict=True)
-            families.setdefault(names, {})[values] = index
-    sites = tuple(index for index, group in enumerate(layout.groups) if group.site is not None)
-    relations = [Relation(0, tuple(members.values())) for members in families.values()] + (
-        [Relation(0, sites)] if sites else []
-    )
-    margins: list[tuple[int, ...]] = []
-    place: dict[tuple[tuple[str, ...], tuple[str, ...]], int] = {}
-    for names, members in families.items():
-        for some in (part for size in range(1, len(names)) for part in combinations(names, size)):
-            if some not in families and sum(set(some) < set(other) for other in families) < 2:
-                continue
-            positions = [names.index(name) for name in some]
-            parts: dict[tuple[str, ...], list[int]] = {}
-            for values, index in members.items():
-                parts.setdefault(tuple(values[position] for position in positions), []).append(index)
-            for values, inside in parts.items():
-                if some in families:
-                    whole = families[some][values]
-                elif (some, values) in place:
-                    whole = place[some, values]
-                else:
-                    whole = place[some, values] = len(layout.groups) + len(margins)
-                    margins.append(tuple(inside))
-                relations.append(Relation(whole, tuple(inside)))
-    return tuple(relations), margins
