@@ -31,7 +31,8 @@ def check_agreement(opened: Opened, findings: Findings) -> None:
             if envelope is not None and not seen:
                 text = "it was never given the final model to score, so it cannot say which one it is."
                 findings.add("unchecked", "models", site, text)
-    text = f"{len(checkpoint.rounds)} rounds: every silo was given the same models, final model {checkpoint.model[7:19]}"
+    silos = f"{len(opened.receipts)} of {len(checkpoint.roster)} silos"
+    text = f"{len(checkpoint.rounds)} rounds: {silos} were given the same models, final model {checkpoint.model[7:19]}"
     findings.counted("models", text, before)
 
 

@@ -33,8 +33,10 @@ class Findings:
     found: list[Finding] = field(default_factory=list)
 
     def add(self, state: State, check: str, who: str, what: str) -> None:
-        """One more."""
-        self.found.append(Finding(state, check, who, what))
+        """One more, unless it was said before."""
+        finding = Finding(state, check, who, what)
+        if finding not in self.found:
+            self.found.append(finding)
 
     @property
     def sound(self) -> bool:

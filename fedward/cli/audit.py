@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fedward.cli import audit_verify
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -26,6 +28,9 @@ _EPILOG = (
 @app.callback()
 def _root() -> None:
     """Try out what a plan promises."""  # with a callback, `privacy` stays a word of the command line
+
+
+app.command("verify", epilog=audit_verify.EPILOG)(audit_verify.verify)
 
 
 @app.command(epilog=_EPILOG)
