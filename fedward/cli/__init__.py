@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from fedward import __version__
-from fedward.cli import aggregator, audit, cluster, consortium, demo, plan, run, silo, weights
+from fedward.cli import aggregator, audit, cluster, consortium, demo, plan, researcher, run, silo, weights
 
 _EPILOG = (
     "Exit codes: 0 done, 1 unexpected, 2 input, 3 store, 4 silo, 5 federation, 6 message, 7 evaluation, 8 privacy, "
@@ -41,6 +41,9 @@ def _root(
 
 app.command("demo", rich_help_panel="Everyone")(demo.demo)
 app.command("run", rich_help_panel="Researchers")(run.run)
+app.command("desk", rich_help_panel="Researchers")(researcher.desk)
+app.command("cohorts", rich_help_panel="Researchers")(researcher.cohorts)
+app.command("submit", rich_help_panel="Researchers")(researcher.submit)
 app.add_typer(plan.app, name="plan", rich_help_panel="Researchers")
 app.add_typer(cluster.app, name="cluster", rich_help_panel="Everyone")
 app.add_typer(weights.app, name="weights", rich_help_panel="Everyone")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fedward.cli import silo_governance
 from fedward.cli.budget import budget
 from fedward.cli.silo_join import join
 from fedward.cli.silo_serve import preflight, serve
@@ -90,16 +91,20 @@ def import_(
 
 @app.command("show")
 def show(
-    store: Annotated[Path, typer.Argument(readable=False, help="A cohort store that `fedward silo import` made.")],
-    verify: Annotated[bool, typer.Option(help="Read every byte and compare its digest.")] = True,
+    what: Annotated[str, typer.Argument(help="A cohort store's folder, or a plan that was handed over (name or digest).")],
+    verify: Annotated[bool, typer.Option(help="A store: read every byte and compare its digest.")] = True,
+    config: silo_governance.ConfigOption = silo_governance.CONFIG,
     json_: JsonOption = False,
 ) -> None:
-    """Print the data card of a cohort store."""
+    """Print the data card of a cohort store, or a plan in plain words: what it does here, what leaves, what it costs."""
+    if not Path(what).exists() and config.exists():
+        silo_governance.show(what, config, json_)
+        return
     from silo_node.cohort import CohortStore
 
-    opened = CohortStore.open(store, verify=verify)
+    opened = CohortStore.open(Path(what), verify=verify)
     if json_:
-        typer.echo(json.dumps({"store": str(store), "digest": opened.digest, "card": opened.card}))
+        typer.echo(json.dumps({"store": what, "digest": opened.digest, "card": opened.card}))
     else:
         _print_card(opened.name, opened.digest, opened.card, _console())
 
@@ -127,6 +132,12 @@ app.command("budget")(budget)
 app.command("join")(join)
 app.command("preflight")(preflight)
 app.command("serve")(serve)
+app.command("officer")(silo_governance.officer)
+app.command("requests")(silo_governance.requests)
+app.command("approve")(silo_governance.approve)
+app.command("reject")(silo_governance.reject)
+app.command("withdraw")(silo_governance.withdraw)
+app.command("review")(silo_governance.review)
 
 
 def _console(*, stderr: bool = False) -> Console:

@@ -50,18 +50,18 @@ def standing(decisions: Iterable[Decision], officers: Officers, hospital: str, p
         against = sorted(name for name, one in words.items() if one.verdict == verdict)
         if against:
             said = words[against[0]]
-            return Standing(status, f"{status} by {', '.join(against)} on {said.at[:10]}: {said.reason or 'no reason given'}")  # type: ignore[arg-type]
+            return Standing(status, f"by {', '.join(against)} on {said.at[:10]}: {said.reason or 'no reason given'}")  # type: ignore[arg-type]
     given = {name: one for name, one in words.items() if one.verdict == "approve"}
     valid = {name: one for name, one in given.items() if _until(one) > now}
     if len(valid) >= officers.needed:
         ends = sorted((_until(one) for one in valid.values()), reverse=True)
         until = ends[officers.needed - 1]
         digest = digest_json(sorted(one.digest for one in valid.values()))
-        return Standing("approved", f"approved by {', '.join(sorted(valid))} until {until:%Y-%m-%d}", digest, until)
+        return Standing("approved", f"by {', '.join(sorted(valid))} until {until:%Y-%m-%d}", digest, until)
     if len(given) >= officers.needed:
         return Standing("expired", "the approval has ended; approve it again with `fedward silo approve`")
-    missing = officers.needed - len(valid)
-    return Standing("pending", f"{missing} more of {len(officers.keys)} data officers must approve it: `fedward silo requests`")
+    silent = ", ".join(sorted(officers.keys.keys() - valid.keys()))
+    return Standing("pending", f"waits for the word of {officers.needed - len(valid)} of its data officers: {silent}")
 
 
 def _until(one: Decision) -> datetime:

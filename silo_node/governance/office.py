@@ -131,7 +131,7 @@ class Office:
                 continue
             standing = self.approvals.standing(request.digest)
             if one.status == "pending" and standing.status in ("approved", "rejected"):
-                plane.answer(one.name, approved=standing.status == "approved", reason=standing.why)
+                plane.answer(one.name, approved=standing.status == "approved", reason=f"{standing.status} {standing.why}")
         problems += [f"a message of {who} could not be used and was put aside" for who in plane.sync()]
         return tuple(problems)
 

@@ -41,7 +41,8 @@ def _data(plan: Plan) -> Line:
 
 def _training(plan: Plan) -> Line:
     training = plan.training
-    work = f"{training.local_steps} steps" if training.local_steps else f"{training.local_epochs or 1} passes over the images"
+    steps, passes = training.local_steps, training.local_epochs or 1
+    work = f"{steps} step{'s' * (steps != 1)}" if steps else f"{passes} pass{'es' * (passes != 1)} over the images"
     return Line(
         "What is computed here?",
         f"{plan.network.name} is trained in {plan.federation.rounds} rounds of {work} each. Images stay in the hospital.",

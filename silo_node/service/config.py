@@ -29,6 +29,10 @@ class SiloConfig(Part):
     state: str = Field(default="state", description="folder for models, caches and the node's place in its jobs")
     policy: str | None = Field(default=None, description="policy file; left out: NAME.policy.yaml beside the store")
     ledger: str | None = Field(default=None, description="ledger file; left out: NAME.ledger.jsonl beside the store")
+    governance: str = Field(default="governance", description="folder for requests, decisions and PySyft's keys")
+    share: str | None = Field(
+        default=None, description="folder that researchers reach too, where plans are handed over; left out: over the broker"
+    )
     device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1, ...")
     threads: int = Field(default=0, ge=0, le=1024, description="processor threads for training; 0 leaves it to torch")
     proxy: str | None = Field(default=None, description="http://host:port of a proxy that knows CONNECT")
@@ -44,6 +48,8 @@ class Places(Part):
     state: Path
     policy: Path
     ledger: Path
+    governance: Path
+    share: Path
 
 
 def load_config(path: Path) -> SiloConfig:
@@ -75,4 +81,6 @@ def places(config: SiloConfig, beside: Path) -> Places:
         state=at(config.state),
         policy=at(config.policy) if config.policy else store.with_name(f"{store.name}.policy.yaml"),
         ledger=at(config.ledger) if config.ledger else store.with_name(f"{store.name}.ledger.jsonl"),
+        governance=at(config.governance),
+        share=at(config.share) if config.share else at(config.governance) / "share",
     )

@@ -1,0 +1,1 @@
+"""A page on this machine alone, where a data officer reads plans and decides."""

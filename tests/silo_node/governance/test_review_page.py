@@ -1,0 +1,162 @@
+"""The officer's page, asked as a browser would and as a hostile page in the same browser could."""
+
+from __future__ import annotations
+
+import http.client
+from collections.abc import Iterator, Mapping
+from html.parser import HTMLParser
+from pathlib import Path
+from threading import Thread
+from urllib.parse import urlencode, urlsplit
+
+import pytest
+
+pytest.importorskip("syft_rds")
+
+from silo_node.governance.page.server import ReviewPage
+from tests.silo_node.governance.test_office import Story, a_plan
+
+
+class Browser:
+    """Asks the page for things; forms are posted as the page's own would be."""
+
+    def __init__(self, page: ReviewPage) -> None:
+        parts = urlsplit(page.address)
+        self.port, self.root = parts.port or 0, parts.path
+        self.token = parts.path.strip("/")
+
+    def ask(
+        self, path: str = "", form: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None
+    ) -> tuple[int, str, Mapping[str, str]]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        place = path if path.startswith("/") else self.root + path
+        body = None if form is None else urlencode(form)
+        kind = {} if form is None else {"Content-Type": "application/x-www-form-urlencoded"}
+        connection.request("GET" if form is None else "POST", place, body, {**kind, **(headers or {})})
+        answer = connection.getresponse()
+        text = answer.read().decode()
+        connection.close()
+        return answer.status, text, dict(answer.headers)
+
+
+@pytest.fixture
+def story(tmp_path: Path) -> Story:
+    story = Story(tmp_path)
+    story.meet()
+    story.researcher().submit(a_plan(), "north", note="<script>alert(1)</script>")
+    story.sync()
+    return story
+
+
+@pytest.fixture
+def browser(story: Story) -> Iterator[Browser]:
+    page = ReviewPage(story.office, "north", "ann", story.keys["ann"], story.keys["north"], lambda: "Nothing yet.")
+    thread = Thread(target=page.serve)
+    thread.start()
+    yield Browser(page)
+    page.close()
+    thread.join(20)
+
+
+def decision(browser: Browser, verdict: str = "approve", **other: str) -> dict[str, str]:
+    return {"token": browser.token, "digest": a_plan().digest, "verdict": verdict, "reason": "we looked at it", **other}
+
+
+def status(story: Story) -> str:
+    return story.office.approvals.standing(a_plan().digest).status
+
+
+def test_an_officer_finds_the_plan_reads_it_and_approves_it(story: Story, browser: Browser) -> None:
+    code, text, _ = browser.ask()
+    assert (code, a_plan().digest in text) == (200, True)
+    code, text, _ = browser.ask(f"plan?digest={a_plan().digest}")
+    assert code == 200
+    assert "What leaves each round?" in text
+    assert "Nothing yet." in text
+    code, _, headers = browser.ask("decide", decision(browser))
+    assert (code, status(story)) == (303, "approved")
+    code, text, _ = browser.ask(headers["Location"])
+    assert "by ann until" in text
+    (answer,) = story.researcher().answers()
+    assert answer.status == "approved"
+
+
+def test_a_withdrawal_and_a_rejection_need_a_reason(story: Story, browser: Browser) -> None:
+    for verdict in ("withdraw", "reject"):
+        code, text, _ = browser.ask("decide", decision(browser, verdict, reason=" "))
+        assert (code, "give a reason" in text, status(story)) == (400, True, "pending")
+    browser.ask("decide", decision(browser, "reject"))
+    assert status(story) == "rejected"
+
+
+def test_what_a_researcher_writes_stays_text(browser: Browser) -> None:
+    _, text, headers = browser.ask(f"plan?digest={a_plan().digest}")
+    assert "<script" not in text
+    assert "default-src 'none'" in headers["Content-Security-Policy"]
+
+
+@pytest.mark.parametrize(
+    ("path", "headers"),
+    [
+        ("/", {}),
+        ("/wrong-secret/", {}),
+        ("", {"Host": "north.example"}),
+        ("", {"Origin": "http://elsewhere.example"}),
+    ],
+)
+def test_without_the_secret_or_from_elsewhere_nothing_is_shown(browser: Browser, path: str, headers: dict[str, str]) -> None:
+    code, text, _ = browser.ask(path, headers=headers)
+    assert code == 403
+    assert a_plan().digest not in text
+
+
+@pytest.mark.parametrize(
+    ("changed", "headers"),
+    [
+        ({"token": ""}, {}),
+        ({"token": "x" * 32}, {}),
+        ({}, {"Origin": "http://elsewhere.example"}),
+        ({}, {"Host": "rebound.example"}),
+        ({"verdict": "publish"}, {}),
+        ({"digest": "sha256:" + "0" * 64}, {}),
+    ],
+)
+def test_a_form_that_is_not_of_this_page_decides_nothing(
+    story: Story, browser: Browser, changed: dict[str, str], headers: dict[str, str]
+) -> None:
+    code, _, _ = browser.ask("decide", decision(browser, **changed), headers)
+    assert code in (400, 403)
+    assert status(story) == "pending"
+
+
+def test_a_form_larger_than_any_of_ours_is_not_read(story: Story, browser: Browser) -> None:
+    code, _, _ = browser.ask("decide", decision(browser, reason="x" * 100_000))
+    assert (code, status(story)) == (400, "pending")
+
+
+class Labels(HTMLParser):
+    """Which fields a page has, and which are named for those who cannot see it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fields: set[str] = set()
+        self.named: set[str] = set()
+        self.headings: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        facts = dict(attrs)
+        if tag in ("textarea", "select") or (tag == "input" and facts.get("type") != "hidden"):
+            self.fields.add(facts.get("id") or "")
+        if tag == "label":
+            self.named.add(facts.get("for") or "")
+        if tag in ("h1", "h2", "h3"):
+            self.headings.append(tag)
+
+
+def test_every_field_is_named_and_headings_descend(browser: Browser) -> None:
+    for path in ("", f"plan?digest={a_plan().digest}"):
+        labels = Labels()
+        labels.feed(browser.ask(path)[1])
+        assert labels.fields <= labels.named
+        assert labels.headings[0] == "h1"
+        assert labels.headings.count("h1") == 1
