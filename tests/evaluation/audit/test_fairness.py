@@ -15,6 +15,8 @@ from fairlearn.metrics import (
     false_positive_rate,
     true_positive_rate,
 )
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from evaluation.audit.fairness import fairness_entry, fairness_rows
@@ -179,6 +181,22 @@ def test_a_family_that_cannot_be_compared_is_insufficient_and_never_a_perfect_0(
             assert found["p"] is found["p_holm"] is found["null_gap"] is found["worst"] is None
             assert set(found["left_out"]) == set(SITES) - ({"a"} if "a" in by_site else set())
             assert set(found["left_out"].values()) == {"too_few"}
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    st.lists(st.integers(0, 9), min_size=4, max_size=4),
+    st.integers(0, 3),
+    st.floats(0.0, 1.0),
+    st.sampled_from(["auroc", "sensitivity", "false_positive_rate", "equalised_odds", "underdiagnosis", "calibration_slope"]),
+)
+def test_one_measurable_group_never_passes_nor_fails(sizes: list[int], large: int, rate: float, figure: str) -> None:
+    by_site = {site: {"n": n, "tpr": rate, "fpr": 1.0 - rate} for site, n in zip(SITES, sizes, strict=True)}
+    by_site[SITES[large]] = {"n": 5000, "tpr": rate}
+    found = site_row(figure, **by_site)
+    assert found["verdict"] == "insufficient"
+    assert found["gap"]["value"] is None
+    assert set(found["left_out"]) == set(SITES) - {SITES[large]}
 
 
 def test_what_may_not_be_shown_enters_no_comparison() -> None:
