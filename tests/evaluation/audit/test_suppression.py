@@ -98,7 +98,7 @@ tables = st.lists(st.one_of(st.just(0), st.integers(0, 3), st.integers(0, 30)), 
 
 
 @given(tables)
-@settings(max_examples=25, deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate))  # shrinking takes hours
+@settings(max_examples=12, deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate))  # shrinking takes hours
 @example([9] * len(ATOMS))
 @example([1 if atom[1] == "unknown" and atom[4] == 3.0 else 12 for atom in ATOMS])
 @example([0 if atom[1] == "unknown" else 2 if atom[1] == "M" and atom[0] == "a" and atom[4] == 0.0 else 20 for atom in ATOMS])
@@ -108,7 +108,7 @@ def test_no_small_cell_can_be_solved_for(numbers):
 
 
 @given(tables)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_no_small_cell_is_shown_and_no_share_of_one(numbers):
     _, content = made(numbers)
     for group in content["classes"][0]["groups"]:
@@ -124,7 +124,7 @@ def test_no_small_cell_is_shown_and_no_share_of_one(numbers):
 
 
 @given(tables)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_the_curves_add_up_to_no_small_cell(numbers):
     _, content = made(numbers)
     shown = content["classes"][0]["score_distribution"]
