@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from aggregator.journal import Journal
 from protocol.errors import JournalError
@@ -28,5 +28,16 @@ def claim(journal: Journal, plan: Plan, silos: tuple[str, ...], environment: Map
     elif known != plan.canonical:
         raise JournalError("this folder holds a job with another plan. A changed plan is a new job: choose another --out.")
     elif (had := journal.fact("silos", list[str])) != list(silos):
-        raise JournalError(f"this folder holds a job with the silos {', '.join(had or [])}; name the same, in that order.")
+        raise JournalError(_other_silos(had or [], silos))
     return (journal.bytes("job") or b"").decode()
+
+
+def _other_silos(had: Sequence[str], now: Sequence[str]) -> str:
+    gone, new = sorted(set(had) - set(now)), sorted(set(now) - set(had))
+    changes = [f"{', '.join(names)} {what}" for names, what in ((gone, "left"), (new, "came")) if names]
+    since = f"; since then {' and '.join(changes)}" if changes else ""
+    return (
+        f"this job began with the silos {', '.join(had)}{since}. A job keeps its silos to the end: who is hidden among whom is "
+        "agreed with them. With `fedward run` name the same, in that order; in a consortium submit the plan again: it is a new "
+        "job, and what this one cost stays paid."
+    )

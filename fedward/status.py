@@ -11,6 +11,7 @@ from rich.text import Text
 
 from aggregator.service.live import Live, SiloLive, read_live
 from aggregator.service.queue import Standing, Ticket
+from aggregator.service.room import LEAST, free
 
 _COLOURS = {"queued": "dim", "running": "bold cyan", "done": "green", "failed": "bold red", "cancelled": "yellow"}
 _LATE = 0.8
@@ -49,6 +50,8 @@ def draw(tickets: Sequence[Ticket]) -> RenderableType:
 
 def _note(ticket: Ticket, standing: Standing) -> str:
     """The first line of why it stands where it stands."""
+    if standing.state == "running" and free(ticket.folder) < LEAST:  # such a disk takes no note of it either
+        return "the disk is full: it waits for room"
     if standing.reason:
         return standing.reason.splitlines()[0].removesuffix(":")
     return "its end was asked for" if ticket.cancelled else ""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event as Flag
@@ -13,12 +14,14 @@ from threading import Event as Flag
 import msgspec
 
 from aggregator.consortium.office import Office
-from aggregator.events import Event
+from aggregator.events import Event, StepStarted
 from aggregator.job import Job
 from aggregator.results import write_results
+from aggregator.service.among import among_its_own
 from aggregator.service.health import health_page
 from aggregator.service.live import LiveStatus, Presence
 from aggregator.service.queue import Queue, Standing, State, Ticket
+from aggregator.service.room import LEAST, free, is_full, needed
 from aggregator.software import software
 from aggregator.tracking import MlflowTracker
 from aggregator.tracking.note import note
@@ -42,6 +45,10 @@ class Cancelled(Exception):
 
 class Stopped(Exception):
     """The service's end was asked for; the job goes on when it is started again."""
+
+
+class NoRoom(Exception):
+    """The disk has no room for the next step: it is not begun, so that no hospital works and pays for nothing."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +83,8 @@ class Aggregator:
     ) -> None:
         self._outdated, self._identity = outdated, identity
         self._settings = settings or ServiceSettings()
-        self._queue, self._stop = Queue(folder), Flag()
+        self._queue, self._stop, self._short = Queue(folder), Flag(), Flag()
+        self._jobs, self._wanted = folder / "jobs", LEAST
         self._tracking = self._settings.tracking_folder or folder
         self._transport, self._members, self._presence = transport, tuple(members), presence
 
@@ -91,6 +99,7 @@ class Aggregator:
                 return True
             ticket = self._queue.next()
             if ticket is not None:
+                self._wanted = LEAST
                 self._work(ticket)
             elif until_idle:
                 return False
@@ -100,11 +109,51 @@ class Aggregator:
 
     # ---------------------------------------------------------------------------------------------------------------- jobs
 
+    @property
+    def short_of_room(self) -> bool:
+        """Whether a job waits for room on the disk."""
+        return self._short.is_set()
+
     def _work(self, ticket: Ticket) -> None:
-        """One job until it has ended or the service must end."""
+        """One job until it has ended or the service must end. Where the disk is full it waits until there is room."""
+        while not self._had_room(ticket):
+            if not self._await_room(ticket):
+                return
+
+    def _had_room(self, ticket: Ticket) -> bool:
+        """Work on a job; False if it came to a full disk."""
+        try:
+            self._try(ticket)
+        except (FedwardError, OSError, NoRoom) as error:
+            if not (isinstance(error, NoRoom) or is_full(error)):
+                raise
+            return False
+        return True
+
+    def _await_room(self, ticket: Ticket) -> bool:
+        """Until the job can go on, or its end can be written; False if the service must end."""
+        # What failed although there seemed to be enough needs more; but never a disk that is all but empty.
+        self._wanted = max(self._wanted, min(2 * free(ticket.folder), shutil.disk_usage(ticket.folder).total // 4))
+        reason = f"the disk is full: the job waits until {self._wanted / 1e6:.0f} MB are free in {self._jobs}"
+        self._short.set()
+        _log.error(reason, extra={"event": "waiting for room", "job": ticket.name, "reason": reason})
+        try:
+            with suppress(FedwardError):  # a full disk takes nothing; one that is only too small takes this
+                ticket.put(msgspec.structs.replace(ticket.standing(), reason=reason))
+            while free(ticket.folder) < (LEAST if ticket.cancelled else self._wanted):
+                if self._stop.wait(_LOOK_S):
+                    _say("job interrupted", ticket)
+                    return False
+        finally:
+            self._short.clear()
+        _say("room again", ticket)
+        return True
+
+    def _try(self, ticket: Ticket) -> None:
+        """As `_work`; raises what a full disk makes of it."""
         standing = ticket.standing()
         begun = standing.started_at or time.time()
-        standing = ticket.put(msgspec.structs.replace(standing, state="running", started_at=begun))
+        standing = ticket.put(msgspec.structs.replace(standing, state="running", started_at=begun, reason=""))
         _say("job started", ticket)
         try:
             while True:
@@ -124,8 +173,12 @@ class Aggregator:
         except Cancelled:
             self._end(ticket, standing, "cancelled", "cancelled by the coordinator")
         except FedwardError as error:
+            if is_full(error):
+                raise
             self._end(ticket, standing, "failed", str(error))
         except OSError as error:
+            if is_full(error):
+                raise
             self._end(ticket, standing, "failed", f"a file could not be used ({error.strerror}); free space and submit again.")
         else:
             self._end(ticket, standing, "done", "")
@@ -137,7 +190,9 @@ class Aggregator:
 
     def _run(self, ticket: Ticket) -> None:
         """The job from where its journal stands to its results."""
-        plan, live = ticket.plan(), LiveStatus(ticket.live, self._transport.silos, self._presence)
+        transport = among_its_own(self._transport, ticket.folder / "job")
+        members = tuple(member for member in self._members if member.name in transport.silos)
+        plan, live = ticket.plan(), LiveStatus(ticket.live, transport.silos, self._presence)
         uri = self._settings.tracking_uri or f"sqlite:///{(self._tracking / 'mlflow.db').absolute()}"
         artifacts = None if self._settings.tracking_uri else self._tracking / "mlartifacts"
         tracker = MlflowTracker(uri, artifacts, software())
@@ -146,14 +201,19 @@ class Aggregator:
             live(event)
             tracker(event)
             self._look(ticket)
+            if isinstance(event, StepStarted) and free(ticket.folder) < self._wanted:
+                raise NoRoom
 
-        job = Job(plan, self._transport, ticket.folder / "job", observe, software(), self._members)
+        job = Job(plan, transport, ticket.folder / "job", observe, software(), members)
+        self._wanted = max(self._wanted, needed(job.models.layout.size))
         try:
             with closing(job.journal), live.kept_fresh():
                 job.run()
                 written = write_results(job, ticket.folder, self._identity)
         except BaseException as error:
-            tracker.finish("KILLED" if isinstance(error, Cancelled | Stopped) else "FAILED", {}, plan, None)
+            tracker.finish(
+                "KILLED" if isinstance(error, Cancelled | Stopped | NoRoom) or is_full(error) else "FAILED", {}, plan, None
+            )
             raise
         files = {"report": written.report_html, "": written.report_json, "plan": written.plan, "model-file": written.model}
         tracker.finish("FINISHED", files, plan, written.model, note(written.report))
@@ -197,9 +257,12 @@ def connected(office: Office, settings: ServiceSettings) -> Iterator[Aggregator]
     def presence() -> Mapping[str, tuple[str, float | None]]:
         return {silo: (one.state, one.seconds) for silo, one in transport.liveness().items()}
 
-    page = health_page(settings.health_port, office.folder, lambda: transport.connected, presence)
+    made = Aggregator(office.folder, transport, members, presence, settings, lambda: stamp() != begun, identity)
+    page = health_page(
+        settings.health_port, office.folder, lambda: transport.connected, presence, lambda: not made.short_of_room
+    )
     with closing(transport), page:
-        yield Aggregator(office.folder, transport, members, presence, settings, lambda: stamp() != begun, identity)
+        yield made
 
 
 def members_of(roster: Roster) -> tuple[Member, ...]:

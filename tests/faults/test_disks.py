@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from protocol.errors import FederationError
-from tests.faults.audit import audit, covered
-from tests.faults.cluster import Cluster, plan_of
+from tests.faults.audit import audit, covered, entries
+from tests.faults.cluster import Cluster, plan_of, wait_for
 from tests.faults.instants import at
 
 SILO_BYTES, JOBS_BYTES = 4 << 20, 8 << 20
@@ -88,17 +90,37 @@ def test_a_silo_whose_disk_is_full_refuses_and_what_it_sent_is_paid_for(tight: C
 
 
 @pytest.mark.parametrize("phase", ["TrainMasked", "Reveal"])
-def test_an_aggregator_whose_disk_is_full_says_so_and_goes_on_when_there_is_room(tight: Cluster, phase: str) -> None:
+def test_a_job_whose_disk_is_full_at_the_aggregator_waits_says_so_and_goes_on_when_there_is_room(
+    tight: Cluster, phase: str
+) -> None:
     ticket = tight.submit(plan_of("distributed"))
     job = tight.job_name(ticket)
     at(tight, ticket, job, 2, phase)
+    before = told(tight)
     ballast = fill(jobs(tight))
     try:
-        with pytest.raises(FederationError, match="aggregator ended by itself") as ended:
-            tight.wait(ticket, 120.0)
+        wait_for(lambda: told(tight) > before, "the job's wait for room", 120.0)
+        assert ticket.standing().state == "running"
+        assert "the disk is full" in status(tight)
+        charged = {name: len(entries(tight, name)) for name in tight.names}
+        time.sleep(5.0)
+        tight.processes.check()  # the aggregator is still there
+        assert told(tight) == before + 1
+        assert charged == {name: len(entries(tight, name)) for name in tight.names}  # nobody pays while it waits
     finally:
         ballast.unlink()
-    assert "No space left" in str(ended.value) or "full" in str(ended.value)
-    tight.again("aggregator")
     assert tight.wait(ticket, 120.0).state == "done"
+    assert ticket.standing().reason == ""
     assert not audit(tight, ticket).missing
+
+
+def told(cluster: Cluster) -> int:
+    """How often the aggregator's log says that a job waits for room."""
+    return sum(line.get("event") == "waiting for room" for line in cluster.log_lines("aggregator"))
+
+
+def status(cluster: Cluster) -> str:
+    command = [sys.executable, "-m", "fedward", "aggregator", "status", "--folder", str(cluster.layout.office.folder)]
+    wide = os.environ | {"COLUMNS": "200"}
+    shown = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, env=wide)
+    return shown.stdout + shown.stderr

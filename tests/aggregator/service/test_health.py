@@ -40,8 +40,17 @@ def test_it_is_ready_while_the_broker_is_reached(tmp_path: Path) -> None:
         link["up"] = False
         status, body = get(port, "/readyz")
         assert status == 503
-        assert json.loads(body) == {"ready": False, "broker": False, "jobs": True}
+        assert json.loads(body) == {"ready": False, "broker": False, "jobs": True, "room": True}
         assert get(port, "/healthz") == (200, b"ok\n")
+
+
+def test_it_is_not_ready_while_a_job_waits_for_room(tmp_path: Path) -> None:
+    port = free_port()
+    with health_page(port, tmp_path, lambda: True, lambda: PRESENCE, lambda: False):
+        status, body = get(port, "/readyz")
+        lines = get(port, "/metrics")[1].decode().splitlines()
+    assert (status, json.loads(body)["room"]) == (503, False)
+    assert "fedward_waiting_for_room 1.0" in lines
 
 
 def test_prometheus_reads_who_is_there_and_what_waits(tmp_path: Path) -> None:

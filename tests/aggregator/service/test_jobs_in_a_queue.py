@@ -105,11 +105,7 @@ def test_a_plan_that_no_hospital_can_run_fails_with_its_reason_and_the_next_one_
 
 def test_a_service_that_is_ended_goes_on_with_the_same_job_at_the_same_round(consortium: Consortium) -> None:
     ticket = consortium.queue.submit(plan())
-    with closing(InProcessTransport(consortium.nodes)) as transport:
-        holder: list[Aggregator] = []
-        service = consortium.service(Hooked(transport, lambda count: holder[0].stop() if count == 8 else None))
-        holder.append(service)
-        service.run(until_idle=True)
+    interrupted(consortium)
     assert ticket.standing().state == "running"
     before = read_live(ticket.live)
     assert before is not None
@@ -184,6 +180,40 @@ def test_two_that_submit_at_once_get_different_numbers(consortium: Consortium) -
         thread.join()
     assert len(set(found)) == 8
     assert all(ticket.standing() == Standing("queued", ticket.standing().submitted_at) for ticket in consortium.queue.tickets())
+
+
+def test_a_job_that_is_resumed_goes_on_among_its_own_hospitals_when_another_has_come(consortium: Consortium) -> None:
+    ticket = consortium.queue.submit(plan())
+    interrupted(consortium)
+    node = tiny_node("east", tiny_store(consortium.folder / "stores" / "east", seed=9), consortium.folder / "silos" / "east")
+    grown = {"east": node, **consortium.nodes}
+    members = [Member("east", node.public_key), *consortium.members]
+    with closing(InProcessTransport(grown)) as transport:
+        Aggregator(consortium.folder, transport, members, consortium.presence).run(until_idle=True)
+    standing = ticket.standing()
+    assert standing.state == "done", standing.reason
+    report = json.loads((ticket.folder / "report.json").read_bytes())
+    assert [one["aggregated"] for one in report["rounds"]] == [list(NAMES)] * 3
+
+
+def test_a_job_that_is_resumed_without_one_of_its_hospitals_says_who_left_and_what_to_do(consortium: Consortium) -> None:
+    ticket = consortium.queue.submit(plan())
+    interrupted(consortium)
+    left = {name: node for name, node in consortium.nodes.items() if name != "west"}
+    with closing(InProcessTransport(left)) as transport:
+        Aggregator(consortium.folder, transport, consortium.members[:2], consortium.presence).run(until_idle=True)
+    standing = ticket.standing()
+    assert standing.state == "failed"
+    assert "since then west left" in standing.reason
+    assert "submit the plan again" in standing.reason
+
+
+def interrupted(consortium: Consortium) -> None:
+    """A service that ends in the middle of a job's rounds."""
+    with closing(InProcessTransport(consortium.nodes)) as transport:
+        holder: list[Aggregator] = []
+        holder.append(consortium.service(Hooked(transport, lambda count: holder[0].stop() if count == 8 else None)))
+        holder[0].run(until_idle=True)
 
 
 def test_a_new_roster_is_taken_between_two_jobs_never_within_one(consortium: Consortium) -> None:
