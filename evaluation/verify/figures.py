@@ -19,7 +19,7 @@ from protocol.evidence import bundle as names
 
 REPORT = "report"
 _SLACK = 1.5e-6  # figures are rounded to 6 decimals, and two machines may round apart
-_MOST = 8  # differences that are named
+_MOST = 5  # differences that are named at each place
 _WITHOUT = ("schema_version", "job", "title", "intended_use", "plan", "privacy", "lineage", "rounds", "software")
 _OF_SCORES = ("validation", "validation_global")
 _WORD = "when it was written, the network and size of the model, times, losses and bytes: the aggregator's word, signed by it"
@@ -73,13 +73,15 @@ def _without_scores(report: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _compare(findings: Findings, fresh: Mapping[str, Any], told: Mapping[str, Any]) -> None:
-    differing = list(_differences(json.loads(json.dumps(fresh)), told, ""))
-    for path, wanted, found in differing[:_MOST]:
-        findings.add(
-            "broken", REPORT, _whose(path, told), f"{path} is {_shown(found)}; from the evidence follows {_shown(wanted)}."
-        )
-    if len(differing) > _MOST:
-        findings.add("broken", REPORT, REPORT, f"{len(differing) - _MOST} more values differ.")
+    differing: dict[str, list[str]] = {}
+    for path, wanted, found in _differences(json.loads(json.dumps(fresh)), told, ""):
+        text = f"{path} is {_shown(found)}; from the evidence follows {_shown(wanted)}."
+        differing.setdefault(_whose(path, told), []).append(text)
+    for who, texts in differing.items():
+        for text in texts[:_MOST]:
+            findings.add("broken", REPORT, who, text)
+        if len(texts) > _MOST:
+            findings.add("broken", REPORT, who, f"{len(texts) - _MOST} more values differ.")
 
 
 def _differences(wanted: Any, found: Any, path: str) -> Iterator[tuple[str, Any, Any]]:

@@ -62,7 +62,7 @@ def rebuilt(opened: Opened, report: Mapping[str, Any], *, restricted: bool) -> R
         sites=tuple(_site(opened, silo, test, restricted=restricted) for silo in course.configured),
         software=course.software,
         sums=final,
-        audit=_audit(opened, test["federated"], final.get("federated")) if restricted else None,
+        audit=_audit(opened, test["federated"], final.get("federated"), restricted=restricted),
     )
 
 
@@ -142,13 +142,13 @@ def _site(opened: Opened, silo: str, test: Mapping[str, Mapping[str, AnyScores]]
     )
 
 
-def _audit(opened: Opened, test: Mapping[str, AnyScores], total: Summed | None) -> AuditSummary | None:
+def _audit(opened: Opened, test: Mapping[str, AnyScores], total: Summed | None, *, restricted: bool) -> AuditSummary | None:
     course, plan = opened.course.audit, opened.plan
     if course is None or plan.evaluation.audit is None:
         return None
     layout = layout_of(plan, tuple(site.name for site in opened.checkpoint.roster))
-    if course.unsummed is not None:
-        return AuditSummary(layout, course.edges, (), (), course.unsummed)
+    if course.unsummed is not None or not restricted:
+        return AuditSummary(layout, course.edges, (), (), course.unsummed or "its counts are not here.")
     _check_edges(layout, course.edges, test, total)
     if course.sum is not None:
         counts, survivors, evidence = reopened(opened, AUDIT, course.round)
