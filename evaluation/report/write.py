@@ -1,4 +1,4 @@
-"""Write report.json and report.html: each appears whole or not at all."""
+"""Write report.json, report.html and report.pdf: each appears whole or not at all."""
 
 from __future__ import annotations
 
@@ -27,12 +27,25 @@ def write_report(report: dict[str, Any], out: Path) -> tuple[Path, Path]:
     return _replace(out / "report.json", content), _replace(out / "report.html", page)
 
 
-def _replace(path: Path, text: str) -> Path:
-    with NamedTemporaryFile(
-        "w", encoding="utf-8", newline="\n", dir=path.parent, prefix=f".{path.name}.", delete=False
-    ) as file:
+def write_page(report: dict[str, Any], out: Path) -> Path:
+    """Write `out`/report.html alone, of a report.json that stays as it is. Raises EvaluationError."""
+    page = render_html(report)
+    out.mkdir(parents=True, exist_ok=True)
+    return _replace(out / "report.html", page)
+
+
+def write_pdf(report: dict[str, Any], content: bytes, out: Path) -> Path:
+    """Write `out`/report.pdf, with `content`, the bytes of report.json, inside. Raises InputError if WeasyPrint is missing."""
+    from evaluation.report.pdf import render_pdf
+
+    return _replace(out / "report.pdf", render_pdf(report, content))
+
+
+def _replace(path: Path, content: str | bytes) -> Path:
+    data = content.encode() if isinstance(content, str) else content
+    with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
         try:
-            file.write(text)
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
             Path(file.name).chmod(0o644)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fedward.cli import audit_verify
+from fedward.cli import audit_compare, audit_report, audit_verify
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from privacy.audit.run import Tick
     from privacy.audit.subject import Subject
 
-app = typer.Typer(help="Try out what a plan promises.", no_args_is_help=True)
+app: typer.Typer = typer.Typer(help="Try out what a plan promises.", no_args_is_help=True)
 
 _EPILOG = (
     "Exit codes: 0 no violation found (which does not prove that there is none), 8 a violation, or a plan without a mechanism; "
@@ -31,6 +31,8 @@ def _root() -> None:
 
 
 app.command("verify", epilog=audit_verify.EPILOG)(audit_verify.verify)
+app.command("report", epilog=audit_report.EPILOG)(audit_report.report)
+app.command("compare", epilog=audit_compare.EPILOG)(audit_compare.compare)
 
 
 @app.command(epilog=_EPILOG)

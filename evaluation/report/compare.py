@@ -1,0 +1,138 @@
+"""What differs between two reports: figures with intervals, hospital by hospital and group by group; the plans; the privacy.
+
+Two jobs share no covariance, so figures are compared as if measured on different patients (intervals.difference_interval); on
+the same patients that is cautious. Where two releases on the same patients differ by so few cases that their difference would
+tell of them, the figure is refused (evaluation.audit.differencing).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from evaluation.audit.differencing import differs_by_few
+from evaluation.comparison import UNPAIRED
+from evaluation.intervals import difference_interval
+
+_RATES = ("sensitivity", "specificity")
+_SMALLEST_CELL = 11  # where neither report has an audit that says
+_DECIMALS = 6
+Key = tuple[str, str, str, str, float | None]  # class, attribute, value, figure, threshold
+Report = Mapping[str, Any]
+
+
+def compare_reports(a: Report, b: Report) -> dict[str, Any]:
+    """JSON object: `figures` (b minus a), `plan`, `privacy`, `same_patients` (null: not known), `only_in_a`, `only_in_b`."""
+    same = same_patients(a, b)
+    first, second = dict(_figures(a)), dict(_figures(b))
+    refused = set() if same is False else _refused(a, b)
+    return {
+        "a": _about(a),
+        "b": _about(b),
+        "method": UNPAIRED,
+        "same_patients": same,
+        "figures": [_row(key, first[key], second[key], refused=key[:3] in refused) for key in first if key in second],
+        "only_in_a": _names(first, second),
+        "only_in_b": _names(second, first),
+        "plan": plan_differences(a["plan"]["content"], b["plan"]["content"]),
+        "privacy": {
+            name: {"a": a["privacy"].get(name), "b": b["privacy"].get(name)}
+            for name in ("mechanism", "secure_aggregation", "epsilon", "delta")
+        },
+    }
+
+
+def same_patients(a: Report, b: Report) -> bool | None:
+    """Whether both tested on the same patients of every hospital they share: same store, same split. None: not known.
+
+    False only where no store is in both.
+    """
+    stores = [{site["id"]: site["store_digest"] for site in report["sites"]} for report in (a, b)]
+    known = [{digest for digest in one.values() if digest} for one in stores]
+    if not all(known) or any(not digest for one in stores for digest in one.values()):
+        return None
+    if not known[0] & known[1]:
+        return False
+    return True if stores[0] == stores[1] and _split(a) == _split(b) else None
+
+
+def _split(report: Report) -> tuple[Any, ...]:
+    """What decides which patients are tested on."""
+    plan = report["plan"]["content"]
+    return plan.get("seed"), (plan.get("data") or {}).get("split"), (plan.get("task") or {}).get("target")
+
+
+def plan_differences(a: Mapping[str, Any], b: Mapping[str, Any], prefix: str = "") -> list[dict[str, Any]]:
+    """Keys at which two plans differ, with both values; null where a plan has no such key."""
+    found: list[dict[str, Any]] = []
+    for key in sorted({*a, *b}):
+        one, other, name = a.get(key), b.get(key), f"{prefix}{key}"
+        if isinstance(one, Mapping) and isinstance(other, Mapping):
+            found += plan_differences(one, other, f"{name}.")
+        elif one != other:
+            found.append({"key": name, "a": one, "b": other})
+    return found
+
+
+def _about(report: Report) -> dict[str, Any]:
+    return {"job": report["job"], "title": report["title"], "plan_digest": report["plan"]["digest"]}
+
+
+def _figures(report: Report) -> Iterator[tuple[Key, dict[str, Any]]]:
+    """Every figure that can be compared: of the audit's groups if there is one, else of everyone and the hospitals."""
+    audit = report.get("audit")
+    if audit is not None and audit["classes"]:
+        for one in audit["classes"]:
+            for group in one["groups"]:
+                where = (one["name"], group["attribute"], group["value"])
+                yield (*where, "auroc", None), group["auroc"]
+                for point in group["operating_points"]:
+                    for rate in _RATES:
+                        yield (*where, rate, point["threshold"]), point[rate]
+        return
+    yield ("", "all", "all", "auroc", None), report["performance"]["global"]["auroc"]
+    for site in report["sites"]:
+        yield ("", "site", site["id"], "auroc", None), site["auroc"]
+
+
+def _refused(a: Report, b: Report) -> set[tuple[str, str, str]]:
+    """(class, attribute, value) of the groups whose numbers of cases differ by 1 to the smallest cell less one."""
+    audits = [report.get("audit") for report in (a, b)]
+    if not all(audit is not None and audit["classes"] for audit in audits):
+        sizes = [{site["id"]: site["n_test"] for site in report["sites"]} for report in (a, b)]
+        few = {id_ for id_, n in sizes[0].items() if _few(n, sizes[1].get(id_), _SMALLEST_CELL)}
+        return {("", "site", id_) for id_ in few} | ({("", "all", "all")} if few else set())
+    k = max(audit["smallest_cell"] for audit in audits if audit is not None)
+    cells = differs_by_few(audits[0] or {}, audits[1] or {}, k)
+    groups = [
+        (one["name"], group["attribute"], group["value"]) for one in (audits[0] or {})["classes"] for group in one["groups"]
+    ]
+    return {key for key in groups if any(cell.startswith(f"{key[0]}: {key[1]} {key[2]}, ") for cell in cells)}
+
+
+def _few(one: int | None, other: int | None, k: int) -> bool:
+    return one is not None and other is not None and 0 < abs(one - other) < k
+
+
+def _row(key: Key, a: Mapping[str, Any], b: Mapping[str, Any], *, refused: bool) -> dict[str, Any]:
+    row = dict(zip(("class", "attribute", "value", "figure", "threshold"), key, strict=True))
+    nothing = {"value": None, "lo": None, "hi": None}
+    if refused:
+        return row | {"a": nothing, "b": nothing, "difference": nothing, "verdict": "refused"}
+    sides = {name: {end: one[end] for end in nothing} for name, one in (("a", a), ("b", b))}
+    if a["value"] is None or b["value"] is None:
+        return row | sides | {"difference": nothing, "verdict": "not_estimable"}
+    value, lo, hi = difference_interval(_triple(b), _triple(a))
+    verdict = "higher" if lo > 0.0 else "lower" if hi < 0.0 else "no_clear_difference"
+    numbers = {"value": value, "lo": lo, "hi": hi}
+    return row | sides | {"difference": {name: round(one, _DECIMALS) for name, one in numbers.items()}, "verdict": verdict}
+
+
+def _triple(estimate: Mapping[str, Any]) -> tuple[float, float, float]:
+    return float(estimate["value"]), float(estimate["lo"]), float(estimate["hi"])
+
+
+def _names(here: Mapping[Key, Any], there: Mapping[Key, Any]) -> list[str]:
+    """Groups of which one report has figures and the other has none."""
+    known = {key[:3] for key in there}
+    return list(dict.fromkeys(" ".join(part for part in key[:3] if part) for key in here if key[:3] not in known))
