@@ -83,9 +83,12 @@ def curves(layout: AuditLayout, edges: Edges, everyone: Tallies, sizes: Counts |
         if all(one.may(position) for one in by_label):
             for one in by_label:
                 one.cut(position)
+    at = positions(edges, everyone.positive, everyone.negative, everyone.variance)
     both = sorted(set(by_label[0].at) & set(by_label[1].at))
     return {
-        "calibration_curve": _calibration_curve(everyone, positions(edges, totals), both),
+        "calibration_curve": _calibration_curve(
+            everyone, positions(edges, everyone.positive, everyone.negative, everyone.variance), both
+        ),
         "decision_curve": [
             _decision(everyone, threshold, mark, mark in both)
             for threshold, mark in zip(layout.audit.decision_thresholds, marks, strict=True)

@@ -70,7 +70,7 @@ def figures(
         raise EvaluationError("no hospital is in the sum, so there is nothing to measure.")
     release, measured = released(layout, edges, summed), []
     for index, (inner, groups) in enumerate(zip(edges, tallies(layout, summed, n_silos), strict=True)):
-        at = positions(inner, groups[0].positive + groups[0].negative)
+        at = positions(inner, groups[0].positive, groups[0].negative, groups[0].variance)
         marks = [(point, threshold_index(inner, point)) for point in layout.audit.operating_points]
         of_class = []
         for place, (group, one) in enumerate(zip(layout.groups, groups, strict=True)):
