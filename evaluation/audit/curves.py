@@ -86,9 +86,7 @@ def curves(layout: AuditLayout, edges: Edges, everyone: Tallies, sizes: Counts |
     at = positions(edges, everyone.positive, everyone.negative, everyone.variance)
     both = sorted(set(by_label[0].at) & set(by_label[1].at))
     return {
-        "calibration_curve": _calibration_curve(
-            everyone, positions(edges, everyone.positive, everyone.negative, everyone.variance), both
-        ),
+        "calibration_curve": _calibration_curve(everyone, at, both),
         "decision_curve": [
             _decision(everyone, threshold, mark, mark in both)
             for threshold, mark in zip(layout.audit.decision_thresholds, marks, strict=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ from evaluation.noisy_histograms import noise_variance
 from protocol.errors import EvaluationError
 
 Floats = NDArray[np.float64]
+_MOST_BEYOND, _FEWEST_BINS = 0.5, 4.0  # share of cases in open bins; bins that cases are spread over (Simpson's number)
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,4 +144,15 @@ def _average_precision(one: Tallies) -> ranking.Ranked | None:
 def _calibration(one: Tallies, at: Floats) -> Calibration:
     if one.cases < SHOWN_FROM:
         return Calibration()
-    return calibration(one.positive, one.negative, at, one.design, one.variance)
+    found = calibration(one.positive, one.negative, at, one.design, one.variance)
+    return found if one.noise is None or _spread(one) else replace(found, slope=None)
+
+
+def _spread(one: Tallies) -> bool:
+    """Whether the fixed bins of a private run tell scores apart well enough for a slope.
+
+    Half of the cases beyond the last edges, or in so few bins, and the slope would be that of what is assumed within them.
+    """
+    shares = np.maximum(one.positive + one.negative, 0.0)
+    shares = shares / shares.sum()
+    return bool(shares[0] + shares[-1] <= _MOST_BEYOND and 1.0 / (shares**2).sum() >= _FEWEST_BINS)

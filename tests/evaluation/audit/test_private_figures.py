@@ -122,3 +122,14 @@ def test_a_sum_of_no_hospital_is_refused():
     shape = layout(private=True)
     with pytest.raises(EvaluationError, match="no hospital"):
         figures(shape, choose_edges(shape), np.zeros(shape.size, dtype=np.int64), 0)
+
+
+@pytest.mark.parametrize(("scale", "told"), [(1.0, True), (4.0, False), (0.05, False)])
+def test_no_slope_is_given_where_the_fixed_bins_cannot_tell_it(scale, told):
+    """An over-confident model puts its scores beyond the last edge, one that hardly trained all in two bins."""
+    shape = layout(private=True, sites=("a",))
+    rows = hospitals(np.random.default_rng(36), 20_000, ("a",), scale=scale, centre=0.0)
+    edges = choose_edges(shape)
+    found = figures(shape, edges, count_votes(shape, "a", edges, rows["a"], lambda k: 0), 1)[0][0].calibration
+    assert (found.slope is not None) == told
+    assert found.observed_expected is not None
