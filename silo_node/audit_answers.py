@@ -20,8 +20,9 @@ from privacy.noise import discrete_laplace
 from privacy.randomness import choose
 from privacy.secure_aggregation.agreement import check_agreed_edges, check_model, edges_digest, masked_counts
 from protocol.canonical import digest_bytes, digest_json
-from protocol.errors import SiloError
+from protocol.errors import EvaluationError, MessageError, SiloError
 from protocol.messages import Audit, AuditCounts, AuditMasked, MaskedScores
+from protocol.messages import Edges as Asked
 from protocol.plan.audit import Attribute
 from protocol.secure_aggregation import AUDIT, Where
 from protocol.vectors import Vector as Model
@@ -63,7 +64,7 @@ def _counts(job: Job, request: Audit | AuditMasked) -> Vector:
     layout = job.passage.audit
     if layout is None or request.address.purpose != AUDIT:
         raise SiloError("an audit is asked for in the name of something else; it is refused.")
-    edges = check_edges(layout, [np.array(one) for one in request.edges])
+    edges = _checked_edges(layout, request.edges)
     model = private_answers.checked_model(job, request.model)
     asked = digest_json([digest_bytes(request.model), edges_digest(request.edges)])
     if isinstance(job, PrivateJob):
@@ -71,6 +72,14 @@ def _counts(job: Job, request: Audit | AuditMasked) -> Vector:
     job.state.keep_audit(asked)
     answers.load_federated(job, request.address.round, model)
     return count_images(layout, job.site, edges, _rows(job, log_probabilities))
+
+
+def _checked_edges(layout: AuditLayout, edges: Asked) -> tuple[Edges, ...]:
+    """Raises MessageError: what is wrong with them follows from the plan and the request, so it may be said."""
+    try:
+        return check_edges(layout, [np.array(one) for one in edges])
+    except EvaluationError as error:
+        raise MessageError(str(error)) from error
 
 
 def _noised_counts(

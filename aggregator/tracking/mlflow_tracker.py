@@ -9,8 +9,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from aggregator.events import Event, JobOpened, RoundCommitted, Scored
+from aggregator.events import Audited, Event, JobOpened, RoundCommitted, Scored
 from aggregator.spent import Spent
+from aggregator.tracking.audit_names import of_audit, of_sites
 from aggregator.tracking.names import Metrics, flatten, of_guarantee, of_round, of_scores, of_spent
 from protocol.messages import Description, PrivateDescription
 from protocol.plan import Plan
@@ -41,7 +42,10 @@ class MlflowTracker:
                 parent |= of_spent(self._spent, record.round)
                 self._log((parent, silos), record.round, record.started_at + record.seconds)
             elif isinstance(event, Scored):
-                self._log(of_scores(event.record), event.record.round, event.record.at)
+                parent, silos = of_scores(event.record)
+                self._log((parent | of_sites(event.record), silos), event.record.round, event.record.at)
+            elif isinstance(event, Audited):
+                self._log((of_audit(event), {}), event.record.round, event.record.at)
         except Exception as error:  # MLflow raises whatever its store raises
             self._trouble(error)
 

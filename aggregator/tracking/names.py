@@ -49,9 +49,9 @@ def of_round(record: RoundRecord) -> tuple[Metrics, dict[str, Metrics]]:
 
 
 def of_spent(spent: Spent, rounds: int) -> Metrics:
-    """What the job has cost a patient after `rounds` rounds; nothing where nothing limits it."""
+    """What the job has cost the patient who paid most after `rounds` rounds, under both its names; nothing without a limit."""
     epsilon = spent.after(rounds)
-    return {} if epsilon is None else {"privacy/epsilon": epsilon}
+    return {} if epsilon is None else {"privacy/epsilon": epsilon, "privacy/epsilon_max": epsilon}
 
 
 def of_guarantee(spent: Spent) -> dict[str, str]:

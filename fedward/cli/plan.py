@@ -35,12 +35,13 @@ def check(
     shallow: Annotated[bool, typer.Option("--shallow", help="Only the text; do not build the network and transforms.")] = False,
 ) -> None:
     """Explain every error of a plan with its line, build its network and transforms once, and say what it promises patients."""
+    from fedward.audited import print_audit
     from fedward.promise import print_privacy
 
     with _sign_of_life() as doing:
-        facts, privacy = _check(path, shallow, doing)
+        facts, privacy, audit = _check(path, shallow, doing)
     if json_output:
-        typer.echo(json.dumps({"valid": True, **facts, "privacy": privacy}))
+        typer.echo(json.dumps({"valid": True, **facts, "privacy": privacy, "audit": audit}))
         return
     from rich.console import Console
 
@@ -48,11 +49,15 @@ def check(
     console.print(f"{path}: valid", markup=False)
     for key, value in facts.items():
         console.print(f"  {key:<18}{value}", markup=False)
+    print_audit(console, audit)
     print_privacy(console, privacy)
 
 
-def _check(path: Path, shallow: bool, doing: Callable[[str], None]) -> tuple[dict[str, object], dict[str, Any]]:
-    """Facts about the plan, and about its privacy. The slow part; loading torch is most of it."""
+def _check(
+    path: Path, shallow: bool, doing: Callable[[str], None]
+) -> tuple[dict[str, object], dict[str, Any], dict[str, Any] | None]:
+    """Facts about the plan, its privacy and its audit. The slow part; loading torch is most of it."""
+    from fedward.audited import audit_facts
     from fedward.promise import privacy_facts
     from protocol.plan import load_plan
 
@@ -67,7 +72,7 @@ def _check(path: Path, shallow: bool, doing: Callable[[str], None]) -> tuple[dic
         n_trained = rehearsed.n_trained
         facts |= rehearsed.facts
     doing("computing what it promises patients")
-    return facts, privacy_facts(plan, n_trained)
+    return facts, privacy_facts(plan, n_trained), audit_facts(plan)
 
 
 @contextmanager

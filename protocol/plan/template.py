@@ -45,7 +45,14 @@ _EXAMPLE: dict[str, Any] = {
     },
     "training": {"mu": 0.01, "local_steps": 10, "optimizer": {"name": "SGD", "lr": 0.5, "momentum": 0.9}},
     "federation": {"rounds": 20, "quorum": 3, "weighting": "uniform"},
-    "evaluation": {"every": 5, "alone": False},
+    "evaluation": {
+        "every": 5,
+        "alone": False,
+        "audit": {
+            "attributes": ["sex", "age"],
+            "intersections": [["sex", "age"]],
+        },
+    },
     "privacy": {"mechanism": "local", "epsilon": 8.0, "batch_patients": 50},
 }
 

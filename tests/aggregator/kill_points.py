@@ -24,6 +24,7 @@ SILO = (
     "node",
     "answers",
     "private_answers",
+    "audit_answers",
     "state",
     "outbox",
     "gate",
@@ -86,6 +87,7 @@ def run(folder: Path, stores: Path, plan: Any, killer: KillAt | None) -> dict[st
         return {
             "model": vector_digest(job.models.final()),
             "scores": scores,
+            "audit": _audit(job.audit()),
             "rounds": rounds,
             "attempts": [[number, attempt] for number, attempt, _ in job.journal.attempts()],
             "calls": killer.calls if killer else 0,
@@ -98,6 +100,10 @@ def _scoring(record: Any) -> list[Any]:
     return [record.round, record.kind, record.split, total, record.survivors, record.unsummed]
 
 
+def _audit(record: Any) -> list[Any]:
+    return [record.edges, record.counts, record.sites, record.failures, record.unsummed]
+
+
 def private_end(job: Any, folder: Path) -> dict[str, Any]:
     """What each ledger was charged for, and whether it holds every charge that the aggregator has a receipt of."""
     from privacy.ledger import Ledger
@@ -105,6 +111,7 @@ def private_end(job: Any, folder: Path) -> dict[str, Any]:
     receipts = [receipt for record in job.journal.rounds() for receipt in record.receipts.items()]
     receipts += [(silo, one.receipt) for scores in job.scores() for silo, one in scores.scores.items()]
     receipts += [receipt for scores in job.scores() for receipt in scores.receipts.items()]
+    receipts += job.audit().receipts.items()
     charged, known = {}, set()
     for path in sorted((folder / "silos").iterdir()):
         entries = Ledger.open(path / "ledger.jsonl").entries
@@ -114,7 +121,7 @@ def private_end(job: Any, folder: Path) -> dict[str, Any]:
         "charged": charged,
         "covered": all((silo, receipt.entries, receipt.head) in known for silo, receipt in receipts),
         "receipts": len(receipts),
-        "sums": [list(scores.survivors) for scores in job.scores()],
+        "sums": [list(scores.survivors) for scores in job.scores()] + [list(job.audit().sites)],
         "attempts": [[number, attempt] for number, attempt, _ in job.journal.attempts()],
     }
 
@@ -164,7 +171,7 @@ def main(out: Path, points: int, private: bool, secure: bool, top_k: bool, summe
         evaluation = changes.pop("evaluation", {}) | {"alone": False, "scores": "summed"}
         privacy = changes.pop("privacy", {"mechanism": "none"}) | {"secure_aggregation": True}
         changes = {"evaluation": evaluation, "privacy": privacy} | changes  # a part before its keys
-    plan = tiny_plan(**changes)
+    plan = tiny_plan(**changes, **{"evaluation.audit": {"bins": 16, "attributes": ["sex"]}})
     undisturbed = forked(out / "undisturbed", stores, plan, KillAt(0))
     assert undisturbed is not None
     total = undisturbed.pop("calls")

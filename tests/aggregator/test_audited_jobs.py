@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from aggregator.events import Audited
 from aggregator.job import Job
 from aggregator.summary import summarise
 from evaluation import noisy_histograms
@@ -19,12 +20,13 @@ from privacy.events import mechanisms, metric_event
 from privacy.guarantee import guarantee_of
 from privacy.ledger import Ledger
 from protocol.errors import PlanError
-from protocol.messages import AuditCounts, MaskedScores, decode_release
+from protocol.messages import AuditCounts, MaskedScores, Request, decode_release
 from protocol.plan.load import parse_plan
 from protocol.secure_aggregation import AUDIT as PURPOSE
 from tests.aggregator.audited_hospitals import (
     SILOS,
     THREE,
+    Lose,
     audited,
     audited_plan,
     counted_centrally,
@@ -111,7 +113,7 @@ def test_a_plan_without_an_audit_asks_for_none(tmp_path: Path) -> None:
     assert not answers_of(wire, AuditCounts)
 
 
-def answers_of(wire: Wire, kind: type[Any]) -> list[Any]:
+def answers_of(wire: Wire, kind: Any) -> list[Any]:
     return [one for _, reply in wire.seen if isinstance(one := decode_release(reply), kind)]
 
 
@@ -182,6 +184,164 @@ def test_an_audit_without_a_test_part_is_refused_by_name() -> None:
     plan["data"]["split"] = {"test_fraction": 0.0, "use_fold_column": False}
     with pytest.raises(PlanError, match=r"evaluation\.audit: no patient is tested"):
         parse_plan(json.dumps(plan))
+
+
+# ------------------------------------------------------------------------------------------------ what fails, kill and resume
+
+MASKED = {"secure": True, "scores": "summed"}
+
+
+def losing(silos: tuple[str, ...], *phases: str, purpose: str = PURPOSE, times: int = 99) -> Lose:
+    left = dict.fromkeys(silos, times)
+
+    def lose(silo: str, request: Request) -> bool:
+        wanted = type(request).__name__ in phases and request.address.purpose == purpose
+        if not wanted or not left.get(silo):
+            return False
+        left[silo] -= 1
+        return True
+
+    return lose
+
+
+@pytest.mark.parametrize(
+    ("how", "phase", "late"), [({}, "Audit", False), (MASKED, "AuditMasked", False), (MASKED, "Reveal", True)], ids=str
+)
+def test_one_of_four_may_fall_silent_and_the_record_says_who_is_in_the_counts(
+    how: dict[str, Any], phase: str, late: bool, tmp_path: Path
+) -> None:
+    nodes = hospitals(tmp_path)
+    job, _ = audited(audited_plan(**how), tmp_path, nodes, losing(("s1",), phase))
+    record = done(job)
+    assert record.sites == (SILOS if late else ("s0", "s2", "s3"))
+    assert "timeout" in record.failures["s1"]
+    expected, owners = counted_centrally(job.audit_layout, record, job, nodes)
+    counts, patients = job.audit_layout.split(np.array(record.counts))
+    np.testing.assert_array_equal(counts, expected)
+    np.testing.assert_array_equal(patients, owners)
+
+
+@pytest.mark.parametrize(
+    ("how", "phase", "why"),
+    [
+        ({"federation.quorum": 3}, "Audit", "QuorumError: 2 of 4 hospitals answered the audit, the plan's quorum is 3"),
+        (MASKED, "AuditMasked", "AggregationError: 2 masked vectors arrived, 3 are needed"),
+    ],
+    ids=["open", "summed"],
+)
+def test_with_too_few_hospitals_the_job_ends_without_an_audit_and_says_why(
+    how: dict[str, Any], phase: str, why: str, tmp_path: Path
+) -> None:
+    job, _ = audited(audited_plan(**how), tmp_path, hospitals(tmp_path), losing(("s1", "s2"), phase))
+    with closing(job.journal):
+        job.run()
+        record, report = job.audit(), build_report(summarise(job, facts(job)))
+    assert record is not None
+    assert (record.counts, record.sites, set(record.failures)) == ((), (), {"s1", "s2"})
+    assert record.unsummed is not None
+    assert record.unsummed.startswith(why)
+    assert report["audit"]["reason"] == record.unsummed
+    assert report["audit"]["classes"] == []
+
+
+def test_without_a_scoring_there_are_no_edges_and_no_counts_are_asked_for(tmp_path: Path) -> None:
+    lose = losing(SILOS, "ScoreMasked", purpose="scores/federated/test")
+    job, wire = audited(audited_plan(**MASKED), tmp_path, hospitals(tmp_path), lose)
+    record = done(job)
+    assert record.unsummed is not None
+    assert "nothing says where to cut its scores into bins" in record.unsummed
+    assert not [one for one in answers_of(wire, MaskedScores) if one.address.purpose == PURPOSE]
+
+
+def test_what_failed_once_under_masks_is_tried_again(tmp_path: Path) -> None:
+    """Three hospitals all must stay."""
+    for number, phase in enumerate(("Advertise", "AuditMasked", "AskVouch")):
+        folder = tmp_path / str(number)
+        job, _ = audited(audited_plan(**MASKED), folder, hospitals(folder, n=3), losing(("s1",), phase, times=1))
+        assert done(job).sites == ("s0", "s1", "s2")
+
+
+def moved(vector: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """The counts of a hospital that takes ten women for men, in everyone's bins."""
+    changed = vector.copy()
+    changed[0] += 10
+    return changed
+
+
+def test_masked_counts_that_do_not_fit_together_are_no_audit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from silo_node import audit_answers
+
+    counted = audit_answers.count_images
+    monkeypatch.setattr(
+        audit_answers, "count_images", lambda layout, site, *a: (moved if site == "s1" else np.copy)(counted(layout, site, *a))
+    )
+    job, _ = audited(audited_plan(**MASKED), tmp_path, hospitals(tmp_path))
+    record = done(job)
+    assert (record.counts, record.sites) == ((), ())
+    assert record.unsummed is not None
+    assert record.unsummed.startswith(
+        "EvaluationError: the sum holds no counts of images by group: the groups by sex do not add"
+    )
+
+
+def test_readable_counts_that_do_not_fit_together_are_left_out_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hospital's own gate would refuse them; here its gate looks away."""
+    from silo_node import audit_answers, release_checks
+
+    counted = audit_answers.count_images
+    monkeypatch.setattr(
+        audit_answers, "count_images", lambda layout, site, *a: (moved if site == "s1" else np.copy)(counted(layout, site, *a))
+    )
+    job, _ = audited(audited_plan(), tmp_path / "a", hospitals(tmp_path / "a"))
+    assert "GateError: what was to leave as the counts of the audit is none" in done(job).failures["s1"]
+    monkeypatch.setattr(release_checks, "check_counts", lambda *_: None)
+    job, _ = audited(audited_plan(), tmp_path / "b", hospitals(tmp_path / "b"))
+    record = done(job)
+    assert record.sites == ("s0", "s2", "s3")
+    assert record.failures["s1"].startswith("what the silo sent are no counts of images by group: the groups by ")
+
+
+@pytest.mark.parametrize("how", [{}, MASKED, {"private": True}, {"private": True, "secure": True}], ids=str)
+@pytest.mark.parametrize("at", ["before it is durable", "after"])
+def test_a_job_killed_at_its_audit_resumes_to_the_same_counts(
+    how: dict[str, Any], at: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, wire = audited(audited_plan(**how), tmp_path, nodes := hospitals(tmp_path))
+    remember, known = job.journal.remember, []
+
+    def die(key: str, value: object) -> None:
+        if key == "audit/00002":
+            known.append(value)
+            if at == "after":
+                remember(key, value)
+            raise KeyboardInterrupt
+        remember(key, value)
+
+    monkeypatch.setattr(job.journal, "remember", die)
+    with closing(job.journal), pytest.raises(KeyboardInterrupt):
+        job.run()
+    monkeypatch.undo()
+    before = len(audit_answers_of(wire))
+    assert before == 4
+    events: list[Any] = []
+    again = Job(job.plan, wire, tmp_path / "job", events.append, {}, job._members)
+    record = done(again)
+    (first,) = known
+    for name in ("edges", "counts", "sites", "failures", "unsummed"):
+        assert getattr(record, name) == getattr(first, name), name
+    told = [event for event in events if isinstance(event, Audited)]
+    assert [event.replayed for event in told] == [at == "after"]
+    asked_again = len(audit_answers_of(wire)) - before
+    assert asked_again == (4 if at != "after" and not job.plan.privacy.secure_aggregation else 0)
+    if how.get("private"):
+        for name in nodes:
+            releases = [entry.release for entry in Ledger.open(tmp_path / f"state-{name}" / "ledger.jsonl").entries]
+            assert releases.count(PURPOSE) == 1
+    assert at == "after" or not list((tmp_path / "job").glob("pending-sum*"))
+
+
+def audit_answers_of(wire: Wire) -> list[Any]:
+    return [one for one in answers_of(wire, AuditCounts | MaskedScores) if one.address.purpose == PURPOSE]
 
 
 # -------------------------------------------------------------------------------------------------------- what is made of it

@@ -32,7 +32,7 @@ def test_a_job_killed_at_any_instant_resumes_and_ends_bit_identical(
     assert sum(end["killed"] for end in result["ends"]) >= points - 1
     repeated = 0
     for end in result["ends"]:
-        for part in ("model", "scores", "rounds"):
+        for part in ("model", "scores", "rounds", "audit"):
             assert end["end"][part] == undisturbed[part], f"killed at call {end['at']}: another {part}"
         repeated += end["end"]["attempts"] != undisturbed["attempts"]
     # The instants do fall inside rounds: several rounds had to be tried again.
@@ -47,8 +47,10 @@ def test_a_job_of_sums_killed_at_any_instant_ends_with_the_same_sums(tmp_path: P
     assert sum(end["killed"] for end in result["ends"]) >= 15
     assert all(total is not None for _, _, _, total, *_ in undisturbed["scores"])
     for end in result["ends"]:
-        for part in ("model", "scores"):
+        for part in ("model", "scores", "audit"):
             assert end["end"][part] == undisturbed[part], f"killed at call {end['at']}: another {part}"
+    _, counts, sites, failures, unsummed = undisturbed["audit"]
+    assert (sum(counts) > 0, sites, failures, unsummed) == (True, ["a", "b", "c"], {}, None)
 
 
 @pytest.mark.slow
@@ -60,7 +62,7 @@ def test_a_private_job_killed_at_any_instant_ends_and_every_release_was_charged_
     assert sum(end["killed"] for end in result["ends"]) >= 9
     undisturbed = result["undisturbed"]
     assert undisturbed["covered"]
-    assert all(len(releases) == len(set(releases)) == 7 for releases in undisturbed["charged"].values())
+    assert all(len(releases) == len(set(releases)) == 8 for releases in undisturbed["charged"].values())
     repeated = 0
     for end in result["ends"]:
         found = end["end"]
