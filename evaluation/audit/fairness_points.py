@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 
 from evaluation.audit.figures import Cells, GroupFigures
 from evaluation.audit.figures import Point as ValueVariance
+from evaluation.audit.rates import wilson
 from evaluation.intervals import Z95, logit_interval, score_interval, widened
 from evaluation.metrics import SHOWN_FROM, Noise, near_the_edge, sure
 
 UNKNOWN = "unknown"
+_MOST_LOG = 50.0  # a ratio known so badly is not known at all; its exponential is still a number
 Array = NDArray[np.float64]
 Limits = Callable[[float], tuple[float, float]]  # z -> the figure's limits at that many standard errors
 
@@ -112,12 +114,16 @@ def slope(one: GroupFigures) -> Point | str:
 
 def observed_expected(one: GroupFigures) -> Point | str:
     """The group's observed cases over those expected; normal on the logarithm."""
-    found = one.calibration.observed_expected
-    if found is None or found[0] <= 0.0:
-        return _enough(one) or "not_estimable"
+    found, lacking = one.calibration.observed_expected, _enough(one)
+    if lacking or found is None or found[0] <= 0.0:
+        return lacking or "not_estimable"
     value, relative = found[0], math.sqrt(found[1]) / found[0]
-    lacking = _enough(one)
-    return lacking or Point(one.group.value, value, lambda z: (value * math.exp(-z * relative), value * math.exp(z * relative)))
+
+    def limits(z: float) -> tuple[float, float]:
+        factor = math.exp(min(z * relative, _MOST_LOG))
+        return value / factor, value * factor
+
+    return Point(one.group.value, value, limits)
 
 
 def _normal(one: GroupFigures, found: ValueVariance) -> Point:
@@ -143,17 +149,10 @@ def _rate(one: GroupFigures, shown: bool, counts: tuple[float, float], noise: tu
         return "too_few" if noised is None else "too_much_noise"
     value = min(max(called / n, 0.0), 1.0)
     extra = ((1.0 - value) ** 2 * noise[0] + value**2 * noise[1]) / n**2
-    return _point(one, value, extra, lambda z: _wilson(value, n / design, z))
+    return _point(one, value, extra, lambda z: wilson(value, n / design, z))
 
 
 def _point(one: GroupFigures, value: float, noise: float, limits: Limits) -> Point:
     if noise == 0.0:
         return Point(one.group.value, value, limits)
     return Point(one.group.value, value, lambda z: widened(value, *limits(z), noise, z))
-
-
-def _wilson(value: float, n: float, z: float) -> tuple[float, float]:
-    """Wilson, Journal of the American Statistical Association 1927;22:209-212; `n` may be effective, so not whole."""
-    centre, half = value + z * z / (2.0 * n), z * math.sqrt(value * (1.0 - value) / n + z * z / (4.0 * n * n))
-    scale = 1.0 + z * z / n
-    return max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)

@@ -257,6 +257,16 @@ def test_observed_over_expected_has_a_gap_but_no_verdict() -> None:
     assert found["verdict"] is found["margin"] is found["p"] is None
 
 
+def test_a_ratio_that_noise_has_drowned_still_makes_a_report() -> None:
+    drowned = [
+        replace(one, calibration=Calibration(slope=(1.0, 1e8), observed_expected=(1e-4, 1e4)))
+        for one in [flat(group, F={}, M={}) for group in layout(SITES).groups]
+    ]
+    report = fairness_entry(layout(SITES), ["opacity"], [drowned])
+    json.dumps(report, allow_nan=False)
+    assert comparison(report, "sex", "calibration_slope")["verdict"] == "insufficient"
+
+
 def test_every_comparison_of_the_report_counts_for_holm(rows: Rows) -> None:
     report = entry(rows, intersections=[["sex", "age"]], operating_points=[0.3, 0.5])
     tested = [one for one in report["tests"] if one["p"] is not None]
