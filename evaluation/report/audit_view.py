@@ -26,7 +26,14 @@ def audit_view(report: dict[str, Any]) -> dict[str, Any]:
     """Context of the templates. `audit` is None where the report has none: the page then says so."""
     audit = report.get("audit")
     context: dict[str, Any] = {"audit": audit, "evidence": report.get("evidence"), "checks": report.get("checks")}
-    context |= {"crosswalk": report.get("crosswalk"), "plain": [], "classes": [], "tests": {}, "left_out": []}
+    context |= {
+        "crosswalk": report.get("crosswalk"),
+        "plain": [],
+        "classes": [],
+        "tests": {},
+        "left_out": [],
+        "mitigation": report.get("mitigation"),
+    }
     if audit is None:
         return context
     context["plain"] = plain_summary(report)
@@ -36,6 +43,7 @@ def audit_view(report: dict[str, Any]) -> dict[str, Any]:
         "all": tests,
     }
     context["left_out"] = _left_out(tests)
+    context["alone_in_sum"] = any(one["attribute"] == "site" for each in audit["classes"] for one in each["groups"])
     context["classes"] = [_class(one, index, audit["smallest_cell"]) for index, one in enumerate(audit["classes"])]
     return context
 

@@ -67,8 +67,9 @@ def _of_class(one: dict[str, Any], audit: dict[str, Any]) -> list[str]:
     if everyone is None or auroc is None or auroc["value"] is None:
         return [f"{one['name']}: {why_missing(auroc, audit['smallest_cell'])}."]
     interval = f"95% interval {auroc['lo']:.3f} to {auroc['hi']:.3f}"
+    cases = "patients" if audit["epsilon"] is not None else "images"
     said = [
-        f"Of two images, one with {one['name']} and one without, it scores the right one higher in "
+        f"Of two {cases}, one with {one['name']} and one without, it scores the right one higher in "
         f"{100 * auroc['value']:.0f} of 100 pairs (AUROC {auroc['value']:.3f}, {interval}; 50 is a coin toss)."
     ]
     point = everyone["operating_points"][0] if everyone["operating_points"] else None
@@ -123,7 +124,9 @@ def _privacy(report: dict[str, Any]) -> list[str]:
     if audit["epsilon"] is not None:
         said.append(f"The audit itself cost a test patient epsilon {audit['epsilon']:g}; test patients never train.")
     if privacy["secure_aggregation"]:
-        said.append("Single hospitals' updates and counts were masked: only sums were opened.")
+        said.append("Single hospitals' updates were masked: only their sum could be opened.")
+    if audit["epsilon"] is not None:
+        return said
     hidden = f"Figures by group hide every count from 1 to {audit['smallest_cell'] - 1}"
     exact = report["cohort"]["n_patients"] is not None
     said.append(
@@ -139,7 +142,8 @@ def _not_evaluated(report: dict[str, Any]) -> list[str]:
     hidden = list(dict.fromkeys(hidden))
     said = [_capital("; ".join(report["not_evaluated"])) + "."]
     if hidden:
-        said.append(f"{_count(len(hidden), 'group')} too small to show: {_some(hidden)}.")
+        small = "too small to show" if report["audit"]["epsilon"] is None else "too small for the noise"
+        said.append(f"{_count(len(hidden), 'group')} {small}: {_some(hidden)}.")
     return said
 
 

@@ -48,7 +48,7 @@ _LEFT = ("clinical benefit for patients", "images that were never entered, and l
 def audit_methods(audit: Mapping[str, Any]) -> tuple[Mapping[str, str], ...]:
     """The notes that an audit adds."""
     small = _SMALL | {"text": _SMALL["text"].format(most=audit["smallest_cell"] - 1)}
-    return (_COUNTS, _RATES, _FAIR, small)
+    return (_COUNTS, _RATES, _FAIR, small) if audit["epsilon"] is None else (_COUNTS, _RATES, _FAIR)
 
 
 def audit_limitations() -> tuple[str, ...]:
