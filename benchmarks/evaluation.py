@@ -24,6 +24,7 @@ from unittest import mock
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
+from evidence import verification
 from rich.console import Console
 from rich.table import Table
 from scipy.stats import norm
@@ -232,9 +233,18 @@ def cost(quick: bool) -> list[dict[str, Any]]:
     return found
 
 
-# Each part prints one table and adds one list to the JSON. A measurement more, such as the seconds to verify the receipts of a
-# bundle, is one function more here.
-PARTS: dict[str, Callable[[bool], list[dict[str, Any]]]] = {"auroc_error": auroc_error, "coverage": coverage, "cost": cost}
+def receipts(quick: bool) -> list[dict[str, Any]]:
+    """Seconds to check a thousand signed receipts and their root."""
+    return [verification(receipts=1000, repeat=2 if quick else 10)]
+
+
+# Each part prints one table and adds one list to the JSON. A measurement more is one function more here.
+PARTS: dict[str, Callable[[bool], list[dict[str, Any]]]] = {
+    "auroc_error": auroc_error,
+    "coverage": coverage,
+    "cost": cost,
+    "receipts": receipts,
+}
 
 
 def table(name: str, rows: list[dict[str, Any]]) -> Table:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from functools import lru_cache
 from typing import TypeVar
 
 import msgspec
@@ -45,16 +46,30 @@ def seal(identity: Identity, name: str, kind: str, statement: Struct) -> bytes:
 
 def unseal(data: bytes, name: str, public_key: bytes, kind: str, statement: type[T]) -> T:
     """The statement in `data`. Raises EvidenceError unless `name` signed just this, as this kind, with `public_key`."""
-    envelope = parse(data, Envelope)
+    try:
+        envelope = msgspec.json.decode(data, type=Envelope)
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        raise EvidenceError(f"it cannot be read: {_short(str(error))}") from error
     if envelope.payloadType != kind or len(envelope.signatures) != 1:
         raise EvidenceError(f"it is {_short(envelope.payloadType)} with {len(envelope.signatures)} signatures, not one {kind}")
     (signature,) = envelope.signatures
-    payload = _bytes(envelope.payload)
     if signature.keyid != name:
         raise EvidenceError(f"it is signed as {_short(signature.keyid)}, not as {name}")
-    if not verify_bytes(public_key, _bytes(signature.sig), _encoded(kind, payload)):
+    payload, signed = _bytes(envelope.payload), _bytes(signature.sig)
+    first, second, third = _frame(name, kind)
+    if data != b"".join((first, envelope.payload.encode(), second, signature.sig.encode(), third)):
+        raise EvidenceError("its envelope is not in canonical JSON: it was changed")
+    if not verify_bytes(public_key, signed, _encoded(kind, payload)):
         raise EvidenceError(f"its signature is not one of the key of {name}: it was forged or changed")
     return parse(payload, statement)
+
+
+@lru_cache(maxsize=256)
+def _frame(name: str, kind: str) -> tuple[bytes, bytes, bytes]:
+    """What stands before, between and after payload and signature, which as base64 stand for themselves."""
+    whole = canonical_json(msgspec.to_builtins(Envelope(kind, "\x00", (Signature(name, "\x00"),))))
+    first, second, third = whole.split(rb"\u0000")
+    return first, second, third
 
 
 def parse(data: bytes, kind: type[T]) -> T:
