@@ -27,11 +27,17 @@ class WeightedMean:
         self._weight += weight
 
     def result(self) -> Vector:
-        """The mean as float32. Raises UpdateError if all weights were zero."""
+        """The mean as float32; the sum is gone afterwards. Raises UpdateError if all weights were zero."""
         if self._weight <= 0.0:
             raise UpdateError("all weights are zero: no silo has an image that federation.weighting counts.")
-        mean = np.empty(self._sum.size, dtype=np.float32)
-        for start in range(0, mean.size, _BLOCK):
-            block = slice(start, start + _BLOCK)
-            mean[block] = self._sum[block] / self._weight
-        return mean
+        # Into the front half of its own memory, whose other half is given back: a mean beside its sum would be half as much
+        # again. A block is read before it is written over: what it becomes is half as long and starts no later.
+        size, memory = self._sum.size, self._sum
+        mean = memory.view(np.float32)
+        for start in range(0, size, _BLOCK):
+            block = slice(start, min(start + _BLOCK, size))
+            mean[block] = memory[block] / self._weight
+        del mean
+        self._sum = np.empty(0)
+        memory.resize((size + 1) // 2, refcheck=False)  # no view of it is left
+        return memory.view(np.float32)[:size]

@@ -10,7 +10,10 @@ from protocol.errors import TransportError
 
 
 class Handler(Protocol):
-    """The silo's side: one request in, one reply out; it answers every request and raises nothing."""
+    """The silo's side: one request in, one reply out; it answers every request and raises nothing.
+
+    What came over a network and is larger than a mebibyte may be a read-only memoryview, here and in `exchange`.
+    """
 
     def __call__(self, request: bytes, /) -> bytes:
         """Answer `request`."""

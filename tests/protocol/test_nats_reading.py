@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocol.transport.nats.client import Parser
-from protocol.transport.nats.wire import LARGE, Large, Shelf, Wire
+from protocol.transport.nats.shelf import LARGE, Shelf
+from protocol.transport.nats.wire import Large, Wire
 
 Got = tuple[int, bytes, bytes, bytes, bytes | None]
 
@@ -63,7 +64,7 @@ def feed(wire: Wire, data: bytes, cuts: list[int]) -> None:
 
 
 async def heard(data: bytes, cuts: list[int]) -> Party:
-    wire, party = Wire(Shelf()), Party()
+    wire, party = Wire(Shelf(4)), Party()
     wire.connection_made(Reading())  # type: ignore[arg-type]
     parser = Parser(party)
     feed(wire, data, cuts)
@@ -98,18 +99,29 @@ def test_messages_of_any_size_come_whole_and_in_order_wherever_they_are_cut(mess
 
 
 def test_a_message_that_somebody_still_reads_is_never_written_over() -> None:
-    shelf = Shelf()
-    first = memoryview(shelf.take(LARGE))[: LARGE // 2]
+    shelf = Shelf(1)
+    first = shelf.take(LARGE)
     first[:4] = b"held"
-    again = shelf.take(LARGE)
-    again[:4] = b"new!"
-    assert bytes(first[:4]) == b"held"
-    first.release()
-    assert bytes(shelf.take(LARGE)[:4]) == b"held"  # the same memory, once nobody looks at it
+    part = first[:4]
+    del first
+    shelf.take(LARGE)[:4] = b"new!"
+    assert bytes(part) == b"held"
+    part.release()
+    shelf.take(LARGE)[:4] = b"more"
+    again = shelf.take(LARGE - 1)
+    assert bytes(again[:4]) == b"more"  # the same memory, once nobody looks at it
+
+
+def test_a_shelf_keeps_nothing_much_larger_than_what_is_asked_for() -> None:
+    shelf = Shelf(1)
+    shelf.take(10 * LARGE)
+    shelf.take(LARGE)
+    assert sum(map(len, shelf._kept)) == LARGE
+    assert len(shelf.take(0)) == 0
 
 
 async def hears(data: bytes) -> tuple[Reading, Wire]:
-    wire, transport = Wire(Shelf()), Reading()
+    wire, transport = Wire(Shelf(4)), Reading()
     wire.connection_made(transport)  # type: ignore[arg-type]
     feed(wire, data, [60_000])
     return transport, wire

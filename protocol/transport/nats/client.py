@@ -14,12 +14,14 @@ from nats.aio.client import Srv as Server
 from nats.aio.transport import Transport, WebSocketTransport
 from nats.protocol.parser import Parser as TextParser
 
+from protocol.transport.nats.shelf import Shelf
 from protocol.transport.nats.signed import Sealed
-from protocol.transport.nats.wire import Large, Shelf, Wire
+from protocol.transport.nats.wire import Large, Wire
 
 READ_BYTES = 1 << 20
 CONNECT_TIMEOUT_S = 10
 _GOODBYE_S = 1.0
+_CHUNKS = 4  # that are being read at a time, each way
 _PORT = 4222  # NATS's own
 
 
@@ -148,7 +150,7 @@ class BrokerClient(Client):
     def __init__(self, proxy: str | None, tls: Callable[[], ssl.SSLContext | None]) -> None:
         super().__init__()
         self._proxy, self._tls = proxy, tls
-        self._shelf, self._ps = Shelf(), Parser(self)
+        self._shelf, self._ps = Shelf(_CHUNKS), Parser(self)
 
     async def _connect_to_server(self, s: Server) -> None:
         s.last_attempt = asyncio.get_running_loop().time()

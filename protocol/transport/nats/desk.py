@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from protocol.errors import MessageError
 from protocol.transport.nats.assembly import Assembly
 from protocol.transport.nats.memory import Remembered
+from protocol.transport.nats.shelf import Shelf
 from protocol.transport.nats.subjects import AGGREGATOR
 from protocol.transport.nats.transfer import Envelope, NotForMe, Transfer, open_chunk
 
@@ -45,6 +46,7 @@ class Desk:
         self._me, self._keys, self._consortium = me, {AGGREGATOR: aggregator_key}, consortium
         self._sequence = remembered.sequence
         self._assemblies: dict[str, Assembly] = {}
+        self._shelf = Shelf(1)  # the next request is as long as this one, most of the time
         self._waiting: deque[Task] = deque()
         self._open: dict[str, dict[int, str]] = {}  # transfer -> chunk -> its newest delivery
         self._hand: str = ""
@@ -109,7 +111,7 @@ class Desk:
                 return Verdict((delivery,), "a later request is arriving")
             if assembly is not None:
                 done = self._close(assembly.transfer.id)
-            assembly = self._assemblies[source] = Assembly(transfer)
+            assembly = self._assemblies[source] = Assembly(transfer, self._shelf)
         assembly.add(envelope, chunk)
         self._open.setdefault(transfer.id, {})[envelope.index] = delivery
         if not assembly.complete:

@@ -11,6 +11,7 @@ from protocol.errors import MessageError, TransportError
 from protocol.transport.nats.assembly import Assembly
 from protocol.transport.nats.heartbeat import Notice
 from protocol.transport.nats.link import RETRY, Link
+from protocol.transport.nats.shelf import Shelf
 from protocol.transport.nats.subjects import AGGREGATOR, direct_get, up, up_stream
 from protocol.transport.nats.transfer import Envelope, Transfer, chunk_count, open_chunk
 
@@ -24,10 +25,13 @@ _LOOKS = 25
 class Fetch:
     """One reply. Nothing is used that the silo did not sign, for this request, in this consortium."""
 
-    def __init__(self, link: Link, silo: str, key: bytes, consortium: str, reference: str, notice: Notice) -> None:
+    def __init__(
+        self, link: Link, silo: str, key: bytes, consortium: str, reference: str, notice: Notice, shelf: Shelf | None = None
+    ) -> None:
         self._link, self._silo, self._keys, self._consortium = link, silo, {silo: key}, consortium
         self._reference, self._notice = reference, notice
         self._assembly: Assembly | None = None
+        self._shelf = shelf or Shelf(1)
         self.newest = 0
         """The newest position in the stream that was read; what is not newer can be forgotten."""
 
@@ -100,7 +104,7 @@ class Fetch:
         ):
             raise MessageError("it answers another request")
         if self._assembly is None:
-            self._assembly = Assembly(transfer)
+            self._assembly = Assembly(transfer, self._shelf)
         self._assembly.add(envelope, chunk)
 
 

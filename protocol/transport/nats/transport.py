@@ -17,6 +17,7 @@ from protocol.transport.nats.fetching import Fetch
 from protocol.transport.nats.heartbeat import Notice
 from protocol.transport.nats.outgoing import Outgoing, Post
 from protocol.transport.nats.presence import LOST_AFTER_S, Liveness
+from protocol.transport.nats.shelf import Shelf
 from protocol.transport.nats.station import Station
 from protocol.transport.nats.streams import Sizes
 from protocol.transport.nats.subjects import check_name, up_stream
@@ -49,6 +50,7 @@ class NatsTransport:
         self._consortium, self._patience_s = consortium, patience_s
         self._outgoing = Outgoing(consortium, self.silos)
         self._late: dict[str, str] = {}
+        self._shelf = Shelf(1)  # every reply of an exchange in turn
         endpoint.tls()  # what is wrong with its files is said now, not when the thread has started
 
         async def make() -> Station:
@@ -99,6 +101,7 @@ class NatsTransport:
             while waiting.asked:
                 yield self._next(waiting, requests, deadline_s)
         finally:
+            self._shelf.clear()
             for one in sends:
                 one.cancel()
             self._late |= {silo: asked.request for silo, asked in waiting.asked.items()}
@@ -126,7 +129,7 @@ class NatsTransport:
                 self._repeat(refused, requests[refused], waiting, deadline_s)
 
     def _fetch(self, silo: str, notice: Notice, asked: Asked) -> bytes | Failure:
-        fetch = Fetch(self._station.link, silo, self._keys[silo], self._consortium, asked.reference, notice)
+        fetch = Fetch(self._station.link, silo, self._keys[silo], self._consortium, asked.reference, notice, self._shelf)
         try:
             transfer, data = self._bridge.call(fetch.run(_STALL_S))
         except (MessageError, TransportError) as error:

@@ -11,14 +11,12 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
-LARGE = 1 << 16
-"""Bytes from which on a message is read into memory of its own; smaller ones are left to nats-py's parser."""
+from protocol.transport.nats.shelf import LARGE, Shelf
 
 _PIECE = 7 << 14  # seven records of TLS: what OpenSSL makes of them stays below what malloc gives back to the kernel each time
 _TEXT = 1 << 16
 _LINE = 1 << 16  # an INFO is a few thousand bytes; a line without an end is not from a broker
 _AHEAD = 8 << 20  # bytes of large messages that may wait here before the broker has to
-_KEPT = 4
 _MOST = (8 << 20) + _LINE
 
 
@@ -31,35 +29,10 @@ class Large:
     payload: memoryview
 
 
-class Shelf:
-    """Memory for large messages, used again as soon as nothing looks at it any more."""
-
-    def __init__(self) -> None:
-        self._kept: list[bytearray] = []
-
-    def take(self, size: int) -> bytearray:
-        """At least `size` bytes with anything in them."""
-        for one in self._kept:
-            if len(one) >= size and _free(one):
-                return one
-        new = bytearray(-(-size // LARGE) * LARGE)  # chunks differ by a few bytes of their headers
-        self._kept = [*[one for one in self._kept if not _free(one)][1 - _KEPT :], new]  # what is free is too small
-        return new
-
-
-def _free(one: bytearray) -> bool:
-    try:
-        one.append(0)  # Python refuses while a view on it lives anywhere: a message can never be written over
-    except BufferError:
-        return False
-    one.pop()
-    return True
-
-
 class Wire(asyncio.BufferedProtocol):
     """Both directions of one connection. `lines` come while it is being opened, `read` after that.
 
-    What it hands out is either the text of whole small messages, or one `Large`.
+    What it hands out is either the text of whole small messages, left to nats-py's parser, or one `Large`.
     """
 
     def __init__(self, shelf: Shelf) -> None:
@@ -200,7 +173,7 @@ class Wire(asyncio.BufferedProtocol):
             self.transport.abort()
             return
         self._line = line
-        self._large = memoryview(self._shelf.take(size + 2))[: size + 2]
+        self._large = self._shelf.take(size + 2)
         self._filled = min(len(came), size + 2)
         self._large[: self._filled] = came[: self._filled]
         self._text = came[self._filled :]
