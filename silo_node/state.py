@@ -20,6 +20,8 @@ from protocol.vectors import Vector, load_tensors, save_tensors
 
 Personal = Mapping[str, np.ndarray[Any, Any]]
 _UNSENT = "unsent"
+TIDIED = "tidied"
+"""A file that marks a job whose models were thrown away."""
 _JOB = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}")
 
 
@@ -30,6 +32,10 @@ class JobState:
         if not _JOB.fullmatch(job):
             raise SiloError("the job's name is not one fedward makes; it is refused.")
         self.folder = root / "jobs" / job
+        if (self.folder / TIDIED).exists():
+            raise SiloError(
+                "what this hospital kept of the job was tidied away long after it was last heard of; start a new job."
+            )
 
     def keep_plan(self, plan: Plan) -> None:
         """Remember the plan of this job. Raises SiloError if the job already has another."""

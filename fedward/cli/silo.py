@@ -15,6 +15,7 @@ from fedward.cli import silo_governance
 from fedward.cli.budget import budget
 from fedward.cli.silo_join import join
 from fedward.cli.silo_serve import preflight, serve
+from fedward.cli.silo_tidy import tidy
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -132,6 +133,7 @@ app.command("budget")(budget)
 app.command("join")(join)
 app.command("preflight")(preflight)
 app.command("serve")(serve)
+app.command("tidy")(tidy)
 app.command("officer")(silo_governance.officer)
 app.command("requests")(silo_governance.requests)
 app.command("approve")(silo_governance.approve)
