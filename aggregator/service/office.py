@@ -216,7 +216,7 @@ class Aggregator:
             )
             raise
         files = {"report": written.report_html, "": written.report_json, "plan": written.plan, "model-file": written.model}
-        tracker.finish("FINISHED", files, plan, written.model, note(written.report))
+        tracker.finish("FINISHED", files, plan, written.model, note(written.report), written.report)
 
     def _look(self, ticket: Ticket) -> None:
         if ticket.cancelled:

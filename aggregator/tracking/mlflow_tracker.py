@@ -12,7 +12,9 @@ from typing import Any
 from aggregator.events import Audited, Event, JobOpened, RoundCommitted, Scored
 from aggregator.spent import Spent
 from aggregator.tracking.audit_names import of_audit, of_sites
+from aggregator.tracking.card import card_tags, model_card
 from aggregator.tracking.names import Metrics, flatten, of_guarantee, of_round, of_scores, of_spent
+from aggregator.tracking.registry import CARD, WORST, register
 from protocol.messages import Description, PrivateDescription
 from protocol.plan import Plan
 
@@ -49,10 +51,19 @@ class MlflowTracker:
         except Exception as error:  # MLflow raises whatever its store raises
             self._trouble(error)
 
-    def finish(self, status: str, files: Mapping[str, Path], plan: Plan, model: Path | None, note: str = "") -> None:
+    def finish(
+        self,
+        status: str,
+        files: Mapping[str, Path],
+        plan: Plan,
+        model: Path | None,
+        note: str = "",
+        report: dict[str, Any] | None = None,
+    ) -> None:
         """End the runs (`FINISHED`, `FAILED`, `KILLED`) with `files` (artifact folder -> file) and the model, if any.
 
-        `note` (Markdown) is what the parent run's overview says.
+        `note` (Markdown) is what the parent run's overview says. With `report`, the content of report.json, the model is
+        registered under the plan's name, with a model card, and jobs can be sorted by what the report found.
         """
         if not self._parent:
             return
@@ -61,12 +72,26 @@ class MlflowTracker:
                 self._client.set_tag(self._parent, "mlflow.note.content", note)
             for folder, path in files.items():
                 self._client.log_artifact(self._parent, str(path), folder or None)
+            if report is not None:
+                self._tell(report)
             if model is not None:
-                self._log_model(plan, model)
+                logged = self._log_model(plan, model)
+                if report is not None:
+                    register(self._client, plan.name, self._parent, logged, report)
             for run in (*self._children.values(), self._parent):
                 self._client.set_terminated(run, status)
         except Exception as error:
             self._trouble(error)
+
+    def _tell(self, report: dict[str, Any]) -> None:
+        """What the report found, so that jobs can be sorted by it (docs/mlflow.md), and the card."""
+        for key, value in card_tags(report).items():
+            self._client.set_tag(self._parent, key, value)
+        worst, last = report["performance"]["worst_site"], max((one["round"] for one in report["rounds"]), default=0)
+        value = None if worst is None else worst["auroc"]["value"]
+        if value is not None and self._client.get_run(self._parent).data.metrics.get(WORST) != value:  # drawn once
+            self._client.log_metric(self._parent, WORST, value, step=last)
+        self._client.log_text(self._parent, model_card(report), CARD)
 
     # -------------------------------------------------------------------------------------------------------------- runs
 
@@ -117,14 +142,14 @@ class MlflowTracker:
         for run, values in [(self._parent, parent), *((self._children[silo], m) for silo, m in silos.items())]:
             self._client.log_batch(run, metrics=[Metric(key, value, int(at * 1000), step) for key, value in values.items()])
 
-    def _log_model(self, plan: Plan, model: Path) -> None:
+    def _log_model(self, plan: Plan, model: Path) -> Any:
         """The global model as an MLflow model: code plus safetensors, nothing pickled (aggregator/tracking/served_model.py)."""
         import mlflow
 
         mlflow.set_tracking_uri(self.uri)
         with warnings.catch_warnings(), mlflow.start_run(run_id=self._parent):
             warnings.simplefilter("ignore")  # it advises on type hints for tables; this model takes images
-            mlflow.pyfunc.log_model(
+            return mlflow.pyfunc.log_model(
                 name="model",
                 python_model=str(Path(__file__).with_name("served_model.py")),
                 artifacts={"weights": str(model), "plan": str(model.with_name("plan.yaml"))},
