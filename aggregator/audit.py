@@ -46,7 +46,11 @@ class ModelAudit:
         except EvaluationError as error:
             return self._none(f"EvaluationError: {error}")
         secure = self._desk.plan.privacy.secure_aggregation
-        return self._summed(silos, model, edges) if secure else self._singly(silos, model, edges)
+        if not secure:
+            return self._singly(silos, model, edges)
+        # Where nothing but sums may be known, the audit is of the very hospitals in the sum of the test, or there is none.
+        whole = test.survivors if test is not None and test.survivors and not self._layout.private else ()
+        return self._summed(whole or silos, model, edges, frozenset(whole) or None)
 
     def forget(self) -> None:
         """Drop the kept sum: the record is durable."""
@@ -55,7 +59,7 @@ class ModelAudit:
     def _none(self, why: str) -> AuditRecord:
         return AuditRecord(self._step.round, time.time(), (), (), (), {}, why)
 
-    def _summed(self, silos: tuple[str, ...], model: Vector, edges: Edges) -> AuditRecord:
+    def _summed(self, silos: tuple[str, ...], model: Vector, edges: Edges, whole: frozenset[str] | None) -> AuditRecord:
         desk, layout, wire = self._desk, self._layout, to_wire(model)
         manifest = propose(desk.plan, desk.job, self._members, AUDIT, layout.size, wire, edges)
 
@@ -69,7 +73,8 @@ class ModelAudit:
                 ) from error
             return tuple(int(count) for count in opened)
 
-        one = self._masked.run(silos, Agreed(manifest, lambda address: AuditMasked(address, wire, edges)), read)
+        agreed = Agreed(manifest, lambda address: AuditMasked(address, wire, edges), whole)
+        one = self._masked.run(silos, agreed, read)
         return AuditRecord(
             round=self._step.round,
             at=time.time(),

@@ -28,10 +28,14 @@ Opened = np.ndarray[Any, np.dtype[Any]]
 
 @dataclass(frozen=True)
 class Agreed:
-    """What an attempt is made of: what all are shown first, and what is asked of everyone in the third phase."""
+    """What an attempt is made of: what all are shown first, and what is asked of everyone in the third phase.
+
+    With `whole`, only the sum over just these silos is opened: over fewer, its difference from another sum would be theirs.
+    """
 
     manifest: Manifest
     ask: Callable[[Address], ScoreMasked | AuditMasked]
+    whole: frozenset[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,11 @@ class MaskedCounts:
         started = time.time()
         phases.address = address = msgspec.structs.replace(phases.address, attempt=self._next_attempt())
         state, total = phases.collect(agreed.manifest, silos, Work("scoring", agreed.ask(address), MaskedScores))
+        if agreed.whole is not None and (missing := agreed.whole - set(state.uploaded)):
+            raise AggregationError(
+                f"{', '.join(sorted(missing))} sent no counts, and without them the sum is not opened: another one holds "
+                "theirs, and the difference of the two would be what they sent."
+            )
         self._pending.keep(state, total, phases.receipts, phases.failures, started)
         return state, total, phases.receipts
 

@@ -20,7 +20,7 @@ from privacy.events import mechanisms, metric_event
 from privacy.guarantee import guarantee_of
 from privacy.ledger import Ledger
 from protocol.errors import PlanError
-from protocol.messages import AuditCounts, MaskedScores, Request, decode_release
+from protocol.messages import AuditCounts, MaskedScores, Request, Revealed, decode_release
 from protocol.plan.load import parse_plan
 from protocol.secure_aggregation import AUDIT as PURPOSE
 from tests.aggregator.audited_hospitals import (
@@ -205,7 +205,9 @@ def losing(silos: tuple[str, ...], *phases: str, purpose: str = PURPOSE, times: 
 
 
 @pytest.mark.parametrize(
-    ("how", "phase", "late"), [({}, "Audit", False), (MASKED, "AuditMasked", False), (MASKED, "Reveal", True)], ids=str
+    ("how", "phase", "late"),
+    [({}, "Audit", False), ({"secure": True}, "AuditMasked", False), (MASKED, "Reveal", True)],
+    ids=str,
 )
 def test_one_of_four_may_fall_silent_and_the_record_says_who_is_in_the_counts(
     how: dict[str, Any], phase: str, late: bool, tmp_path: Path
@@ -225,7 +227,7 @@ def test_one_of_four_may_fall_silent_and_the_record_says_who_is_in_the_counts(
     ("how", "phase", "why"),
     [
         ({"federation.quorum": 3}, "Audit", "QuorumError: 2 of 4 hospitals answered the audit, the plan's quorum is 3"),
-        (MASKED, "AuditMasked", "AggregationError: 2 masked vectors arrived, 3 are needed"),
+        ({"secure": True}, "AuditMasked", "AggregationError: 2 masked vectors arrived, 3 are needed"),
     ],
     ids=["open", "summed"],
 )
@@ -242,6 +244,23 @@ def test_with_too_few_hospitals_the_job_ends_without_an_audit_and_says_why(
     assert record.unsummed.startswith(why)
     assert report["audit"]["reason"] == record.unsummed
     assert report["audit"]["classes"] == []
+
+
+def test_where_only_sums_are_known_the_audit_is_of_the_hospitals_in_the_test_s_sum_or_there_is_none(tmp_path: Path) -> None:
+    """Else the difference of the two sums would be the counts of one hospital."""
+    nodes = hospitals(tmp_path / "a")
+    job, wire = audited(audited_plan(**MASKED), tmp_path / "a", nodes, losing(("s1",), "AuditMasked"))
+    record = done(job)
+    assert (record.counts, record.sites) == ((), ())
+    assert record.unsummed is not None
+    assert record.unsummed.startswith("AggregationError: s1 sent no counts, and without them the sum is not opened")
+    assert not [one for one in answers_of(wire, Revealed) if one.address.purpose == PURPOSE]
+    lose = losing(("s1",), "ScoreMasked", purpose="scores/federated/test")
+    job, _ = audited(audited_plan(**MASKED), tmp_path / "b", nodes := hospitals(tmp_path / "b"), lose)
+    record = done(job)
+    assert record.sites == ("s0", "s2", "s3")
+    counts, _ = job.audit_layout.split(np.array(record.counts))
+    np.testing.assert_array_equal(counts, counted_centrally(job.audit_layout, record, job, nodes)[0])
 
 
 def test_without_a_scoring_there_are_no_edges_and_no_counts_are_asked_for(tmp_path: Path) -> None:
