@@ -12,8 +12,12 @@ import typer
 def run(
     plan: Annotated[Path, typer.Argument(help="The plan (YAML). `fedward plan new` writes an example.")],
     silo: Annotated[
-        list[str], typer.Option("--silo", help="NAME=STORE, once per hospital: its cohort store.", metavar="NAME=STORE")
-    ],
+        list[str] | None, typer.Option("--silo", help="NAME=STORE, once per hospital: its cohort store.", metavar="NAME=STORE")
+    ] = None,
+    mock: Annotated[
+        bool, typer.Option("--mock", help="Instead of --silo: try it on the mocks that hospitals publish (`fedward cohorts`).")
+    ] = False,
+    desk: Annotated[Path, typer.Option("--desk", envvar="FEDWARD_DESK", help="With --mock: your desk.")] = Path("fedward-desk"),
     out: Annotated[
         Path | None,
         typer.Option("--out", help="Folder for the job, model, report and MLflow store.", show_default="<plan name>-run"),
@@ -48,15 +52,25 @@ def run(
     from fedward.federation import Settings, run_federation
     from fedward.hospitals import ledgers_beside
     from fedward.progress import Progress, print_result
+    from protocol.errors import InputError
     from protocol.plan import load_plan
 
-    stores = parse_silos(silo)
     wanted = load_plan(plan)
-    where = out or Path(f"{wanted.name}-run")
-    settings = Settings(where, resume, tracking_uri, device, threads, policy, accept_no_dp, ledgers)
+    where = out or Path(f"{wanted.name}-{'mock' if mock else 'run'}")
+    if mock:
+        from fedward.mocks import mock_settings, mock_stores
+
+        if silo:
+            raise InputError("--mock runs on the hospitals' mocks; leave --silo out.")
+        stores = mock_stores(desk, where, resume=resume)
+        settings = mock_settings(where, resume=resume, tracking_uri=tracking_uri, device=device, threads=threads)
+        typer.echo("Mocks: invented patients. The figures say whether the plan runs, and nothing about its use.", err=True)
+    else:
+        stores = parse_silos(silo or [])
+        settings = Settings(where, resume, tracking_uri, device, threads, policy, accept_no_dp, ledgers)
     if ledgers is not None and (beside := ledgers_beside(stores)):
         typer.echo(f"--ledgers: this run is charged there, not to {', '.join(beside)} beside the stores.", err=True)
-    if wanted.privacy.mechanism == "none" and accept_no_dp:
+    if wanted.privacy.mechanism == "none" and accept_no_dp and not mock:
         _warn_no_privacy(masked=wanted.privacy.secure_aggregation)
     with Progress() as progress:
         result = run_federation(wanted, stores, settings, progress)

@@ -139,6 +139,7 @@ app.command("requests")(silo_governance.requests)
 app.command("approve")(silo_governance.approve)
 app.command("reject")(silo_governance.reject)
 app.command("withdraw")(silo_governance.withdraw)
+app.command("publish")(silo_governance.publish)
 app.command("review")(silo_governance.review)
 
 

@@ -169,6 +169,34 @@ def withdraw(
     _decide(plan, "withdraw", as_, reason, key, config, json_)
 
 
+def publish(
+    name: Annotated[str, typer.Argument(help="What researchers see it as: letters, digits and dash.")],
+    summary: Annotated[str, typer.Option(help="One line about the cohort.", show_default=False)],
+    patients: Annotated[int, typer.Option(min=10, max=1000, help="Invented patients in the mock.")] = 120,
+    config: ConfigOption = CONFIG,
+    json_: JsonOption = False,
+) -> None:
+    """Show the cohort to the researchers of the policy: a public mock with phantom images. No patient is in it."""
+    import tempfile
+
+    from silo_node.cohort import CohortStore
+    from silo_node.governance.mock import make_mock, write_manifest
+    from silo_node.service.config import load_config, places
+
+    opened = open_office(config)
+    store = CohortStore.open(places(load_config(config), config.absolute().parent).store, verify=False)
+    with tempfile.TemporaryDirectory() as folder:
+        mock, manifest = Path(folder) / "mock.zip", Path(folder) / "manifest.json"
+        facts = make_mock(store, mock, patients=patients)
+        write_manifest(store, manifest)
+        opened.office.publish(opened.identity, name, mock, manifest, summary)
+    typer.echo(f"Published {name}. Of the real cohort its mock shows this and nothing else:")
+    for what, value in facts.items():
+        typer.echo(f"  {what:<14} {value}")
+    if json_:
+        typer.echo(json.dumps({"cohort": name, "shows": facts}))
+
+
 def review(
     as_: OfficerOption,
     key: KeyOption = None,
