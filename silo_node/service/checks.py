@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import Literal
 from protocol.consortium.certificates import load_certificate
 from protocol.consortium.files import read_public
 from protocol.consortium.folder import PartyFolder
-from protocol.transport.nats.probe import Visit
 from silo_node.service.config import Places
 
 Verdict = Literal["ok", "warning", "failed"]
@@ -28,8 +26,8 @@ class Check:
     do: str = ""
 
 
-def check_clock(where: Places, visits: Sequence[Visit]) -> Check:
-    """Against the broker's clock, if it was visited just now and told its time; else whether somebody keeps this one.
+def check_clock(where: Places, ahead_s: float | None) -> Check:
+    """Against the broker's clock, if this one was found so many seconds ahead of it; else whether somebody keeps this one.
 
     Jobs run with a clock that is wrong: nothing is decided by it. But certificates begin and end by it, and the times in the
     ledger and the log are its own. It cannot be before the newest thing that the coordinator signed.
@@ -38,7 +36,6 @@ def check_clock(where: Places, visits: Sequence[Visit]) -> Check:
     issued = load_certificate(read_public(PartyFolder(where.kit).certificate).decode("utf-8", "replace")).not_valid_before_utc
     if (behind := (issued - now).total_seconds()) > 0:
         return Check("clock", "failed", f"{behind:.0f} s before the certificate was made", "set the clock by NTP")
-    ahead_s = next((visit.ahead_s for visit in visits if visit.ahead_s is not None), None)
     says = f"{now:%Y-%m-%d %H:%M:%S} UTC"
     if ahead_s is not None:
         says += f", {abs(ahead_s):.1f} s {'ahead of' if ahead_s > 0 else 'behind'} the broker's"

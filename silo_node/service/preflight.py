@@ -39,7 +39,7 @@ def preflight(config: SiloConfig, where: Places) -> Iterator[Check]:
         ("proxy", lambda: _proxy(config)),
         ("broker name", lambda: _dns(config, where)),
         ("broker", lambda: _broker(config, where, visits)),
-        ("clock", lambda: check_clock(where, visits)),
+        ("clock", lambda: check_clock(where, next((visit.ahead_s for visit in visits), None))),
         ("store", lambda: _store(where)),
         ("policy", lambda: _policy(where)),
         ("ledger", lambda: _ledger(where)),
