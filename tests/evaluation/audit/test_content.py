@@ -6,9 +6,13 @@ import json
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from evaluation.audit.content import audit_content
+from evaluation.audit.counting import count_votes
 from evaluation.audit.differencing import differs_by_few
+from evaluation.audit.edges import choose_edges
 from protocol.errors import EvaluationError
 from tests.evaluation.audit.made_up_rows import SITES, hospitals, layout, summed
 
@@ -107,6 +111,22 @@ def test_names_and_sums_of_another_plan_are_refused(made):
         audit_content(shape, ["one", "two"], edges, vector, SITES, None)
     with pytest.raises(EvaluationError, match="counts"):
         audit_content(shape, ["finding"], edges, vector[:-1], SITES, None)
+
+
+@given(st.integers(0, 2**32), st.integers(1, 120), st.integers(1, 4), st.floats(0.0, 1.0), st.sampled_from([0.01, 1.0, 40.0]))
+@settings(max_examples=25, deadline=None)
+def test_any_cohort_however_small_or_odd_gives_a_content(seed, n, images, prevalence, scale):
+    rows = hospitals(np.random.default_rng(seed), n, images=images, prevalence=prevalence, scale=scale)
+    shape, private = layout(), layout(private=True)
+    edges, vector = summed(shape, rows)
+    found = [audit_content(shape, ["x"], edges, vector, SITES, None)]
+    fixed = choose_edges(private)
+    votes = np.sum([count_votes(private, site, fixed, one, lambda k: 0) for site, one in rows.items()], axis=0)
+    found.append(audit_content(private, ["x"], fixed, votes, SITES, None))
+    for content in found:
+        json.dumps(content, allow_nan=False)
+        for one in estimates(content["classes"]):
+            assert one["value"] is None or one["lo"] <= one["value"] <= one["hi"]
 
 
 def _released(n_left_out: int, k: int = 11):

@@ -147,6 +147,20 @@ def test_the_attack_succeeds_where_the_complement_is_not_withheld():
     assert any("sex unknown" in cell for cell in attacked(naive, np.array(numbers, dtype=float)))
 
 
+@pytest.mark.parametrize("seed", [17, 31, 53])
+def test_what_follows_from_counts_not_being_negative_is_withheld_too(seed):
+    """Tables with many zeros, in which no sum gives a small cell away, but sums and zeros together do."""
+    rng = np.random.default_rng(seed)
+    kind = rng.integers(0, 3, len(ATOMS))
+    few, many = rng.integers(0, 4, len(ATOMS)), rng.integers(0, 31, len(ATOMS))
+    numbers = np.where(kind == 0, 0, np.where(kind == 1, few, many))
+    with mock.patch("evaluation.audit.release._Shape.close"):
+        _, sums_only = made(numbers.tolist())
+    assert attacked(sums_only["classes"][0], numbers.astype(float))
+    _, content = made(numbers.tolist())
+    assert attacked(content["classes"][0], numbers.astype(float)) == []
+
+
 def test_with_one_group_withheld_the_next_smallest_is_too():
     relation = Relation(0, (1, 2, 3))
     images = np.array([[100], [50], [47], [3]])
