@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import torch
 
 _SIZE = 96  # a blank image of this edge stands in for a hospital's
+_WORKING_MOST = 4 << 30
+"""Bytes for one image while it is made; the largest radiographs take a twentieth of it."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +33,16 @@ def rehearse(plan: Plan, path: Path) -> Rehearsal:
     from privacy.network_scan import refuse_memory, refuse_unlearned
     from protocol.network import build_network, check_network, n_parameters
     from protocol.parts import personal_names, shared_layout
+    from silo_node.training.size import size_of
     from silo_node.training.transforms import Pipeline, fixed_shape
 
-    n_classes = len(plan.task.classes)
+    n_classes, size = len(plan.task.classes), size_of(plan, _SIZE, _SIZE)
+    if size.working > _WORKING_MOST:
+        text = (
+            f"data.preprocessing: makes images of {size.image / 1e9:.1f} GB; hospitals would refuse them, and they are not "
+            "tried here. Make them smaller."
+        )
+        raise PlanError(f"{path.name}:{_line(path, text)}: {text}")
     try:
         preprocess = Pipeline(plan.data.preprocessing, "data.preprocessing")
         augment = Pipeline(plan.data.augmentation, "data.augmentation")
@@ -56,6 +65,7 @@ def rehearse(plan: Plan, path: Path) -> Rehearsal:
         "network_input": list(image.shape),
         "n_parameters": n_parameters(network),
         "values_shared": layout.size,
+        "mb_per_image": round(size.image / 1e6, 3),
         "mb_per_message": round(layout.size * 4 / 1e6, 3),
     }
     return Rehearsal(facts, sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad))

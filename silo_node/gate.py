@@ -8,6 +8,7 @@ test reads the imports of all of them).
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Literal
 
 import msgspec
@@ -35,6 +36,8 @@ from protocol.plan.privacy import PatientPrivacy
 from protocol.secure_aggregation import AUDIT, UPDATE, scoring_of
 from silo_node.account import Account
 from silo_node.charges import Charge, audit_charge, round_charge, scores_charge
+from silo_node.cohort import CohortStore
+from silo_node.memory import admit_images
 from silo_node.outbox import Outbox
 from silo_node.policy import Policy
 from silo_node.release_checks import SILENT, SPEAKABLE, WITHHELD, Passage, check_kind, check_values
@@ -63,6 +66,10 @@ class Gate:
     def admit_cohort(self, n_patients: int) -> None:
         """Raises PolicyError if the hospital does not allow any study on so small a cohort."""
         self._policy.admit_cohort(n_patients)
+
+    def admit_images(self, plan: Plan, store: CohortStore, cache: Path) -> None:
+        """Raises PolicyError if the plan makes images that this hospital has no room for."""
+        admit_images(plan, store, cache, self._policy.max_image_gb)
 
     def pay(self, passage: Passage, charge: Charge, outbox: Outbox, request: str) -> SecureBits:
         """Charge for a release before anything of it is drawn; returns what it must be drawn from.

@@ -87,6 +87,7 @@ def open_job(name: str, plan: Plan, place: Place, gate: Gate) -> Job:
     guarantee = guarantee_of(plan) if isinstance(privacy, PatientPrivacy) else None
     gate.admit(plan, guarantee, name)
     gate.admit_cohort(len({sample.patient for sample in place.store.samples}))
+    gate.admit_images(plan, place.store, place.root / "cache")
     state = JobState(place.root, name)
     cohort = load_cohort(place.store, plan, place.root / "cache")
     if not len(cohort.labels):  # no refusal, which would leave; but the hospital would pay for nothing and not know it

@@ -41,6 +41,12 @@ class Policy(Part):
         default=1e-5, gt=0.0, lt=1.0, description="largest delta of a plan; max_epsilon_total is held at this delta too"
     )
     min_patients: int = Field(default=10, ge=1, description="fewest patients in the cohort store with which any plan may run")
+    max_image_gb: float = Field(
+        default=0.0,
+        ge=0.0,
+        description="most memory, in GB (10^9 bytes), that a plan's preprocessed images may take; 0: half of what is available "
+        "when a job begins",
+    )
     scores: Literal["none", "noised", "summed", "exact"] = Field(
         default="exact",
         description="most that may leave of how a model scores. none; noised: histograms with noise, of plans with "
