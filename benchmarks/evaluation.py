@@ -86,8 +86,8 @@ def federated(layout: AuditLayout, rows: Rows) -> dict[str, Any]:
 
 
 def layout_of(private: bool, **audit: Any) -> AuditLayout:
-    """The layout of everyone alone."""
-    options: dict[str, Any] = {"attributes": (), "operating_points": (POINT,)} | audit
+    """Everyone, sex and age, of sums over hospitals: noise is on three counts of each patient."""
+    options: dict[str, Any] = {"operating_points": (POINT,)} | audit
     return AuditLayout(Audit(**options), 1, private, ())
 
 
