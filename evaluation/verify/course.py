@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from evaluation.verify.findings import Findings
 from evaluation.verify.opened import Opened
 from protocol.errors import EvidenceError
 from protocol.evidence import bundle as names
 from protocol.evidence.agreement import check_course, check_models, check_part
-from protocol.evidence.receipt import ReleaseReceipt
+from protocol.evidence.receipt import UPDATES, ReleaseReceipt
 from protocol.plan.privacy import PatientPrivacy
 
 _SCORES = ("scores", "private-scores")
@@ -121,20 +121,23 @@ def _used(opened: Opened) -> list[tuple[str, str]]:
     return found + (list(course.audit.used.items()) if course.audit is not None else [])
 
 
-def _left_out(opened: Opened, findings: Findings, site: str, receipts: Iterable[ReleaseReceipt]) -> None:
-    """Scores that left a silo and are in no figure, though the aggregator gives no reason."""
-    scorings = opened.course.scorings
+def _left_out(opened: Opened, findings: Findings, site: str, receipts: Sequence[ReleaseReceipt]) -> None:
+    """What left a silo and is in no round or figure: whether it arrived only the aggregator knows, and must give a reason."""
     for one in receipts:
-        if one.kind not in _SCORES:
+        if one.kind in UPDATES:
+            told = [each for each in opened.course.rounds if (each.round, each.attempt) == (one.round, one.attempt)]
+            reasons = [each.failures.get(site, "") for each in told if site not in each.trained]
+        elif one.kind in _SCORES:
+            here = [scoring for scoring in opened.course.scorings if scoring.round == one.round]
+            used = {scoring.used.get(site) for scoring in here}
+            if one.metrics in {other.metrics for other in receipts if other.commitment in used}:  # a silo asked again
+                continue
+            reasons = [next((scoring.failures[site] for scoring in here if site in scoring.failures), "")]
+        else:
             continue
-        here = [scoring for scoring in scorings if scoring.round == one.round]
-        used = any(scoring.used.get(site) == one.commitment for scoring in here)
-        again = any(site in scoring.used for scoring in here) and _twice(one, receipts)
-        if not used and not again and not any(site in scoring.failures for scoring in here):
-            text = f"scores that it released after round {one.round} are in no figure, and nothing says why."
-            findings.add("broken", "rounds", site, text)
-
-
-def _twice(one: ReleaseReceipt, receipts: Iterable[ReleaseReceipt]) -> bool:
-    """Whether the same figures left more than once: a silo that was asked again answers the same."""
-    return sum(other.metrics == one.metrics and other.place == one.place for other in receipts) > 1
+        for reason in reasons:
+            what = f"{one.kind} that it released in round {one.round} is in no figure"
+            if reason:
+                findings.add("unchecked", "rounds", site, f"{what}; the aggregator says: {reason}")
+            else:
+                findings.add("broken", "rounds", site, f"{what}, and nothing says why.")

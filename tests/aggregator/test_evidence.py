@@ -107,6 +107,7 @@ def test_an_update_that_was_lost_on_the_way_has_a_receipt_and_is_in_no_round(tmp
     assert lost
     assert parse(record.checkpoint, Checkpoint).rounds[1].aggregated == ("s0", "s1", "s3")
     assert findings.sound, shown(findings)
+    assert "s2: update that it released in round 2 is in no figure; the aggregator says: timeout" in shown(findings)
 
 
 @pytest.mark.parametrize("when", ["before the receipts", "before the cosignatures", "before the record"])

@@ -1,0 +1,71 @@
+"""`fedward audit verify` as an auditor uses it: real processes, exit codes, names."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from protocol.evidence import bundle as names
+from tests.evaluation.verify.jobs import OPEN, Case, case
+from tests.fedward.test_cli import fedward
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory: pytest.TempPathFactory) -> Case:
+    return case(OPEN, tmp_path_factory.mktemp("job"))
+
+
+@pytest.fixture
+def out(job: Case, tmp_path: Path) -> Path:
+    shutil.copytree(job.folder / "out-0" / "evidence", tmp_path / "out" / "evidence")
+    shutil.copy(job.folder / "out-0" / "report.json", tmp_path / "out" / "report.json")
+    shutil.copy(job.folder / "out-0" / "evidence" / names.KEYS, tmp_path / "keys.json")  # by another way
+    return tmp_path / "out"
+
+
+def test_evidence_that_holds_exits_with_0_and_compares_the_report_beside_it(out: Path) -> None:
+    done = fedward("audit", "verify", out / "evidence", "--keys", out.parent / "keys.json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "This evidence holds." in done.stdout
+    assert "report.json is signed, and says what follows from the evidence" in done.stdout
+    assert "The keys lie in the bundle itself" not in done.stdout
+    own = fedward("audit", "verify", out / "evidence", "--keys", out / "evidence" / names.KEYS)
+    assert own.returncode == 0
+    assert "The keys lie in the bundle itself" in own.stdout
+
+
+def test_what_is_broken_exits_with_3_and_is_named_with_its_place(out: Path) -> None:
+    path = out / "evidence" / names.RECEIPTS / "s2.jsonl"
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-1]))
+    done = fedward("audit", "verify", out / "evidence", "--keys", out.parent / "keys.json", "--json")
+    assert done.returncode == 3
+    assert "This evidence does not hold" in done.stderr
+    said = json.loads(done.stdout.splitlines()[-1])
+    assert said["sound"] is False
+    (found,) = (one for one in said["findings"] if (one["check"], one["who"]) == ("receipts", "s2"))
+    assert "some were left out" in found["what"]
+
+
+def test_a_changed_report_exits_with_3(out: Path) -> None:
+    path = out / "report.json"
+    path.write_text(path.read_text().replace('"n_sites": 4', '"n_sites": 5', 1))
+    assert fedward("audit", "verify", out / "evidence", "--keys", out.parent / "keys.json").returncode == 3
+
+
+def test_without_the_restricted_files_it_says_what_was_not_checked(out: Path) -> None:
+    shutil.rmtree(out / "evidence" / "restricted")
+    done = fedward("audit", "verify", out / "evidence", "--keys", out.parent / "keys.json")
+    assert done.returncode == 0, done.stdout
+    assert "restricted/ is not here" in done.stdout
+
+
+def test_what_is_no_bundle_or_no_file_of_keys_exits_with_2(out: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "other.json").write_text("{}")
+    for bundle, keys in ((tmp_path / "empty", "keys.json"), (out / "evidence", "other.json"), (out / "evidence", "none.json")):
+        done = fedward("audit", "verify", bundle, "--keys", out.parent / keys)
+        assert done.returncode == 2, done.stderr
+        assert "Traceback" not in done.stderr
