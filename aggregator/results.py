@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from aggregator.evidence.bundle import evidenced, write_bundle
-from aggregator.evidence.bundle import write_bundle
 from aggregator.job import Job
 from aggregator.summary import summarise
 from evaluation.report.build import build_report
