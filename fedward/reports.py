@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from protocol.consortium.files import read_private
 from protocol.errors import EvaluationError, InputError
+from protocol.identity import Identity
 
 
 @dataclass(frozen=True)
@@ -19,10 +21,11 @@ class Found:
     report: dict[str, Any]
 
 
-def find(job: Path, *, from_journal: bool = False) -> Found:
+def find(job: Path, *, from_journal: bool = False, identity: Path | None = None) -> Found:
     """The report of a run's folder, a job's folder or a report.json; made from the journal if it is not there, or if asked.
 
-    Raises InputError if there is neither, EvaluationError if it is not JSON, JournalError if the job is not finished.
+    `identity` is the file of the aggregator's key, which then signs the evidence anew; a run on one machine needs none. Raises
+    InputError if there is neither, EvaluationError if it is not JSON, JournalError if the job is not finished.
     """
     if not job.exists():
         raise InputError(f"{job} is not there; name the folder that a run left, or a report.json.")
@@ -33,7 +36,8 @@ def find(job: Path, *, from_journal: bool = False) -> Found:
     if from_journal or not path.is_file():
         from aggregator.finished import rewrite
 
-        path = rewrite(out, one_machine=own_keys_of(out).is_file()).report_json
+        own = own_keys_of(out).is_file()
+        path = rewrite(out, _signer(out, identity, own=own), one_machine=own).report_json
     try:
         content = path.read_bytes()
         report = json.loads(content)
@@ -42,6 +46,19 @@ def find(job: Path, *, from_journal: bool = False) -> Found:
     if not isinstance(report, dict):
         raise EvaluationError(f"{path} holds no report.")
     return Found(out, content, report)
+
+
+def _signer(out: Path, identity: Path | None, *, own: bool) -> Identity | None:
+    """Who signs the evidence anew: the identity given, or the job's own key where nobody else knows the aggregator's."""
+    if identity is not None:
+        read_private(identity)  # which refuses one that is not there, instead of making a new one
+        return Identity.open(identity)
+    if (out / "evidence").is_dir() and not own:
+        raise InputError(
+            "report.json would be made anew, and with it the evidence, which auditors expect to be signed by the aggregator: "
+            "name its key with --identity FILE (identity.key in the aggregator's folder)."
+        )
+    return None
 
 
 def own_keys_of(out: Path) -> Path:

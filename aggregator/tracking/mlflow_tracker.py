@@ -88,9 +88,9 @@ class MlflowTracker:
         for key, value in card_tags(report).items():
             self._client.set_tag(self._parent, key, value)
         worst, last = report["performance"]["worst_site"], max((one["round"] for one in report["rounds"]), default=0)
-        value = None if worst is None else worst["auroc"]["value"]
-        if value is not None and self._client.get_run(self._parent).data.metrics.get(WORST) != value:  # drawn once
-            self._client.log_metric(self._parent, WORST, value, step=last)
+        lowest = None if worst is None else worst["auroc"]["value"]
+        if lowest is not None and self._client.get_run(self._parent).data.metrics.get(WORST) != lowest:  # drawn once
+            self._client.log_metric(self._parent, WORST, lowest, step=last)
         self._client.log_text(self._parent, model_card(report), CARD)
 
     # -------------------------------------------------------------------------------------------------------------- runs

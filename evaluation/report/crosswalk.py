@@ -19,10 +19,12 @@ _NAMES = {
     "model.digest": "model",
     "outcome.sentence": "outcome",
     "outcome.versus_alone": "comparison with own models",
+    "performance.worst_site": "the lowest hospital",
     "performance.global": "pooled performance",
     "performance.stratified": "performance within hospitals",
     "performance.spread": "spread between hospitals",
     "plan.digest": "digest of the plan",
+    "cohort.n_patients": "patients and images by hospital",
     "cohort.n_sites": "number of hospitals",
     "cohort.class_names": "names of the classes",
     "privacy.statement": "privacy statement",
@@ -30,7 +32,6 @@ _NAMES = {
     "privacy.does_not_protect": "what privacy does not cover",
     "intended_use": "intended use",
     "not_evaluated": "not evaluated",
-    "sites": "data by hospital",
 }
 
 
@@ -43,8 +44,8 @@ def _entries() -> dict[str, Any]:
 def crosswalk(report: Mapping[str, Any]) -> dict[str, Any]:
     """report.json's `crosswalk`: each item with the fields of `report` that are evidence for it.
 
-    `state` is `evidence` where all fields named are there, `part` where some are, `none` otherwise. It says nothing of whether
-    an item is met. What a field would have shown and is not there stands first in `missing`.
+    `state` is `evidence` where all fields named are there and nothing is known to be missing, `part` where some are there,
+    `none` otherwise. It says nothing of whether an item is met. Fields that are not there stand first in `missing`.
     """
     return {
         "version": _entries()["version"],
@@ -62,7 +63,7 @@ def crosswalk(report: Mapping[str, Any]) -> dict[str, Any]:
 def _item(item: Mapping[str, Any], report: Mapping[str, Any]) -> dict[str, Any]:
     there = [path for path in item["where"] if _holds(report, path)]
     absent = [f"{_name(path)} (not in this report)" for path in item["where"] if path not in there]
-    state = "none" if not there else "part" if absent else "evidence"
+    state = "none" if not there else "part" if absent or item["missing"] else "evidence"
     return {
         "id": item["id"],
         "asks": item["asks"],
@@ -78,10 +79,11 @@ def _name(path: str) -> str:
 
 
 def _holds(report: Mapping[str, Any], path: str) -> bool:
-    """Whether the field is there and says something: not null, "", [], {}; 0 and false say something."""
+    """Whether the field is there and says something: not null, "", [], {} or an object of these; 0 and false do."""
     found: Any = report
     for key in path.split("."):
         if not isinstance(found, Mapping) or key not in found:
             return False
         found = found[key]
-    return found not in (None, "", [], {})
+    empty: tuple[Any, ...] = (None, "", [], {})
+    return found not in empty and not (isinstance(found, Mapping) and all(value in empty for value in found.values()))

@@ -31,6 +31,13 @@ def report(
         Path | None,
         typer.Option(help="Public keys to check evidence/ with.", show_default="JOB_OR_OUT/evidence/site-keys.json, if there"),
     ] = None,
+    identity: Annotated[
+        Path | None,
+        typer.Option(
+            help="With --from-journal in a consortium: the aggregator's identity.key, which signs evidence/ anew.",
+            show_default="a key of the job's own",
+        ),
+    ] = None,
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object, last.")] = False,
 ) -> None:
     """Write a finished job's report again, and say what follows from it."""
@@ -38,7 +45,7 @@ def report(
     from evaluation.report.write import write_page, write_pdf
     from fedward.reports import find
 
-    found = find(job, from_journal=from_journal)
+    found = find(job, from_journal=from_journal, identity=identity)
     written = [write_page(found.report, found.out)]
     if pdf:
         written.append(write_pdf(found.report, found.content, found.out))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from protocol.identity import Identity
 from tests.conftest import TINY, tiny_store
 from tests.fedward.test_cli import fedward
 
@@ -87,6 +88,22 @@ def test_a_lost_report_is_made_again_from_the_journal_and_its_evidence_holds(out
     after = json.loads((out / "report.json").read_text(encoding="utf-8"))
     assert after | {"generated_at": ""} == before | {"generated_at": ""}
     assert "evidence: every check holds" in said(found)
+
+
+def test_evidence_that_others_know_the_signer_of_is_not_signed_with_another_key(out: Path) -> None:
+    keys = json.loads((out / "evidence" / "site-keys.json").read_text(encoding="utf-8"))
+    (out / "evidence" / "site-keys.json").unlink()
+    (out / "report.json").unlink()
+    done = fedward("audit", "report", out)
+    assert done.returncode == 2
+    assert "--identity" in done.stderr
+    assert fedward("audit", "report", out, "--identity", out / "none.key").returncode == 8
+    assert not (out / "none.key").exists()
+    keys["aggregator"] = Identity.open(out / "aggregator.key").public_key.hex()
+    (out / "keys.json").write_text(json.dumps(keys))
+    assert "evidence: every check holds" in said(
+        asked(out, "--identity", out / "aggregator.key", "--keys", out / "keys.json")[1]
+    )
 
 
 def test_a_job_that_is_not_finished_is_refused(out: Path, tmp_path: Path) -> None:
