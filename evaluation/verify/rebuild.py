@@ -44,7 +44,7 @@ def rebuilt(opened: Opened, report: Mapping[str, Any], *, restricted: bool) -> R
             sums[place] = _summed(opened, scoring)
     last = plan.federation.rounds
     epsilons = spent.by_round(one.round for one in course.rounds)
-    test = {kind: singly.get((last, kind, "test"), {}) for kind in ("federated", "alone", "personalised")}
+    test = {kind: singly.get((last, kind, "test"), {}) for kind in ("federated", "recalibrated", "alone", "personalised")}
     final = {kind: sums[place] for kind in test if (place := (last, kind, "test")) in sums}
     if plan.federation.personal and plan.evaluation.personalise == "none":
         test["personalised"] = {s: msgspec.structs.replace(x, kind="personalised") for s, x in test["federated"].items()}
@@ -117,6 +117,7 @@ def _round(
         work=one.work,
         rejected=one.rejected,
         validation_sum=sums.get(place),
+        weights=one.weights,
     )
 
 
@@ -139,6 +140,7 @@ def _site(opened: Opened, silo: str, test: Mapping[str, Mapping[str, AnyScores]]
         federated=test["federated"].get(silo),
         alone=test["alone"].get(silo),
         personalised=test["personalised"].get(silo),
+        recalibrated=test["recalibrated"].get(silo),
     )
 
 

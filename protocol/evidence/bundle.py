@@ -56,6 +56,7 @@ class RoundCourse(Struct, frozen=True, forbid_unknown_fields=True):
     upload_bytes: dict[str, int]
     work: dict[str, float]
     rejected: str | None
+    weights: dict[str, float] = {}
 
 
 class ScoringCourse(Struct, frozen=True, forbid_unknown_fields=True):

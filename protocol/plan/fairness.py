@@ -2,9 +2,9 @@
 
 q_ffl
     Li, Sanjabi, Beirami & Smith, Fair resource allocation in federated learning, ICLR 2020: a hospital weighs by its own loss
-    under the model it received, to the power q. It is that paper's direction. Its step is not: q-FedAvg divides by
-    sum_k (q F_k^(q-1) |d_k|^2 + L F_k^q), here it is a weighted mean, divided by the sum of the weights alone, so q = 0 is
-    `uniform` and a step is never longer than the longest update.
+    under the model it received, to the power q. It is that paper's direction and not its step: with updates d_k, q-FedAvg
+    divides sum_k F_k^q L d_k by sum_k (q F_k^(q-1) |L d_k|^2 + L F_k^q). Here it is a weighted mean, divided by the sum of the
+    weights alone, so q = 0 is `uniform` and a step is never longer than the longest update.
 worst_site
     Mohri, Sivek & Suresh, Agnostic federated learning, ICML 2019: ascend on the simplex of the hospitals' weights while the
     model descends. Theirs is a projected gradient, here it is multiplicative (Freund & Schapire 1997), then mixed with
