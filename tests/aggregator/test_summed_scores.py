@@ -23,7 +23,7 @@ from evaluation.report.build import build_report
 from evaluation.summed import ExactSum, NoisedSum, vector_size
 from privacy.ledger import Ledger
 from protocol.errors import JournalError, PlanError
-from protocol.messages import MaskedScores, PrivateScores, Request, Scores, decode_release
+from protocol.messages import Cosign, MaskedScores, PrivateScores, Request, Scores, decode_release
 from protocol.plan import Plan
 from protocol.plan.aggregation import Guard
 from protocol.plan.load import parse_plan
@@ -190,14 +190,18 @@ def test_what_failed_once_is_tried_again_and_gives_the_same_sum(phase: str, priv
 
 def test_counts_that_were_opened_for_some_are_not_put_into_another_sum(tmp_path: Path) -> None:
     """Some revealed and the rest fell silent for good: a second sum over others would be told from the first."""
-    job, _ = make(plan_of(), tmp_path, lose=losing(("s0", "s1"), "Reveal"))
+    silent = losing(("s0", "s1"), "Reveal")
+
+    def lose(silo: str, request: Request) -> bool:  # what a silo cosigned the end of is refused altogether
+        return isinstance(request, Cosign) or silent(silo, request)
+
+    job, before = make(plan_of(), tmp_path, lose=lose)
     record = done(job)[(3, "federated", "test")]
     assert record.summed is None
-    again = job._transport  # the same nodes, asked for a fresh attempt
     from aggregator.secure.scores import SummedScoring
     from aggregator.steps import ScoreModel
 
-    wire = Wire(again._inner._handlers)  # type: ignore[attr-defined]
+    wire = Wire(before._inner._handlers)  # the same nodes, asked for a fresh attempt
     fresh = Job(job.plan, wire, tmp_path / "job", lambda _: None, {}, job._members)
     with closing(fresh.journal):
         step = ScoreModel(3, "federated", "test")
