@@ -79,7 +79,9 @@ def _group(layout: AuditLayout, one: GroupFigures, absent: set[str]) -> dict[str
         "n_band": n_band(cases) if shown else nothing["n_band"],
         "status": ("ok" if cases >= WIDE_BELOW else "wide") if measured else nothing["status"],
         "why": None if measured else why,
-        "operating_points": [_rates(cells, max(one.design), one.design, nothing if not shown else None) for cells in one.rates],
+        "operating_points": [
+            _rates(cells, one.design, layout.audit.smallest_cell, nothing if not shown else None) for cells in one.rates
+        ],
     }
     if not measured or one.auroc is None:
         return entry | {"auroc": nothing, "average_precision": nothing, "calibration": dict.fromkeys(_CALIBRATION, nothing)}
@@ -100,19 +102,25 @@ def _group(layout: AuditLayout, one: GroupFigures, absent: set[str]) -> dict[str
 _CALIBRATION = ("intercept", "slope", "observed_expected")
 
 
-def _rates(cells: Cells, larger: float, design: tuple[float, float], nothing: dict[str, Any] | None) -> dict[str, Any]:
+def _rates(cells: Cells, design: tuple[float, float], k: int, nothing: dict[str, Any] | None) -> dict[str, Any]:
     """One operating point; a share is withheld where a cell it is made of is, predictive values where any is."""
     tp, fn, fp, tn = cells.noise
+    positives, negatives, larger = cells.positives_shown, cells.negatives_shown, max(design)
     shares = {
-        "sensitivity": (cells.positives_shown, share(cells.tp, cells.fn, (tp, fn), design[0])),
-        "specificity": (cells.negatives_shown, share(cells.tn, cells.fp, (tn, fp), design[1])),
-        "ppv": (cells.positives_shown and cells.negatives_shown, share(cells.tp, cells.fp, (tp, fp), larger)),
-        "npv": (cells.positives_shown and cells.negatives_shown, share(cells.tn, cells.fn, (tn, fn), larger)),
+        "sensitivity": (positives, (cells.tp, cells.fn), (tp, fn), design[0]),
+        "specificity": (negatives, (cells.tn, cells.fp), (tn, fp), design[1]),
+        "ppv": (positives and negatives, (cells.tp, cells.fp), (tp, fp), larger),
+        "npv": (positives and negatives, (cells.tn, cells.fn), (tn, fn), larger),
     }
-    hidden = estimates.suppressed("small_cell")
-    return {"threshold": cells.threshold} | {
-        name: nothing if nothing is not None else one if may else hidden for name, (may, one) in shares.items()
-    }
+    entry: dict[str, Any] = {"threshold": cells.threshold}
+    for name, (may_show, counts, noise, widening) in shares.items():
+        if nothing is not None:
+            entry[name] = nothing
+        elif may_show:
+            entry[name] = share(*counts, noise, widening)
+        else:
+            entry[name] = estimates.suppressed("small_cell" if any(0 < count < k for count in counts) else "complement")
+    return entry
 
 
 def _missingness(layout: AuditLayout, found: Sequence[Sequence[GroupFigures]], n_silos: int) -> list[dict[str, Any]]:

@@ -182,6 +182,30 @@ def test_elimination_finds_what_no_single_sum_gives_away():
     assert determined(relations, hidden) == [4]  # (c+d+e) - (a+c) - (b+d) + (a+b)
 
 
+def test_more_is_withheld_until_elimination_gives_no_small_cell_away():
+    relations = (Relation(5, (0, 1)), Relation(6, (2, 3, 4)), Relation(7, (0, 2)), Relation(8, (1, 3)))
+    images = np.array([[20], [20], [20], [20], [3], [40], [43], [40], [40]])
+    also = np.array([True] * 4 + [False] * 5)
+    hidden, small = withheld(Table(images, images, relations, 11), also)
+    assert small.tolist() == [False] * 4 + [True] + [False] * 4
+    assert hidden[:5].all()
+    assert 4 not in determined(relations, hidden)
+
+
+@pytest.mark.parametrize("n", [30, 60, 150, 600])
+def test_curves_of_real_scores_keep_to_the_smallest_cell(n):
+    shape = layout()
+    for seed in range(5):
+        edges, vector = summed(shape, hospitals(np.random.default_rng(seed), n))
+        one = audit_content(shape, ["finding"], edges, vector, ("a", "b", "c"), None)["classes"][0]
+        shown = one["score_distribution"]
+        assert all(count == 0 or count >= 11 for label in ("positive", "negative") for count in shown[label])
+        thresholds = {point["threshold"] for point in one["decision_curve"] if point["model"]["value"] is not None}
+        assert {round(edge, 6) for edge in thresholds} <= set(shown["edges"])
+        if n < 100:
+            assert len(thresholds) < len(one["decision_curve"])
+
+
 def test_patients_count_as_well_as_images():
     """A hundred images of five women."""
     rng = np.random.default_rng(21)
