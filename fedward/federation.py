@@ -111,7 +111,7 @@ def run_federation(plan: Plan, stores: Mapping[str, Path], settings: Settings, o
             job.run()
             written = write_results(job, out, one_machine=True)
             files = {"report": written.report_html, "": written.report_json, "plan": written.plan, "model-file": written.model}
-            tracker.finish("FINISHED", files, plan, written.model, note(written.report))
+            tracker.finish("FINISHED", files, plan, written.model, note(written.report), written.report)
     return Result(written.report, written.report_json, written.report_html, written.model, uri, tracker.problem)
 
 
