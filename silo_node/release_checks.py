@@ -36,6 +36,7 @@ from protocol.messages import (
 from protocol.plan import Plan
 from protocol.secure_aggregation import AUDIT, UPDATE
 from protocol.vectors import Layout
+from silo_node.asked_checks import check_asked
 
 _OPEN = (Description, Update, Scores, Done, Refusal)
 _PRIVATE = (PrivateDescription, PrivateUpdate, PrivateScores, Refusal)
@@ -117,6 +118,8 @@ def check_values(message: Release, passage: Passage) -> None:
         for one in message.classes:
             numbers += [x for x in (one.auroc, one.auroc_variance, one.covariance_with_alone) if x is not None]
         _check_finite(numbers, "scores")
+    if isinstance(message, Update | Scores):
+        check_asked(message, passage.plan)
     if isinstance(message, MaskedUpdate) and len(message.masked) * 8 != passage.masked_size * passage.plan.privacy.width_bits:
         raise GateError("the masked update has another length than the plan's network; nothing left.")
     if isinstance(message, MaskedScores) and len(message.masked) * 8 != _masked_counts(message, passage) * COUNT_BITS:
