@@ -105,13 +105,20 @@ def federate(plan: Plan, stores: Mapping[str, Path], folder: Path) -> tuple[floa
     from protocol.secure_aggregation import Member
     from protocol.transport.in_process import InProcessTransport
     from silo_node.cohort import CohortStore
+    from silo_node.governance.approvals import ApprovedLocally
     from silo_node.node import SiloNode
     from silo_node.policy import Policy
 
     policy, updates = Policy(allow_without_privacy=True, min_patients=1), []
     nodes = {
         name: SiloNode(
-            name, CohortStore.open(path), folder / name, policy=policy, ledger=folder / f"{name}.jsonl", device="cpu"
+            name,
+            CohortStore.open(path),
+            folder / name,
+            policy=policy,
+            ledger=folder / f"{name}.jsonl",
+            approvals=ApprovedLocally(),
+            device="cpu",
         )
         for name, path in stores.items()
     }

@@ -77,6 +77,7 @@ def open_nodes(work: Path, folder: Path, **policy: Any) -> dict[str, Any]:
     ledgers, and nothing beside the stores is written.
     """
     from silo_node.cohort import CohortStore
+    from silo_node.governance.approvals import ApprovedLocally
     from silo_node.node import SiloNode
     from silo_node.policy import Policy
 
@@ -88,6 +89,7 @@ def open_nodes(work: Path, folder: Path, **policy: Any) -> dict[str, Any]:
             folder / site,
             policy=rules,
             ledger=folder / f"{site}.ledger.jsonl",
+            approvals=ApprovedLocally(),
             device="cpu",
         )
         for site in SITES

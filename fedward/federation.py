@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fedward.hospitals import home_of, ledger_of, policies_of, refuse_plan, refuse_unlabelled
+from fedward.hospitals import approvals_of, home_of, ledger_of, policies_of, refuse_plan, refuse_unlabelled
 from protocol.errors import InputError
 from protocol.plan import Plan
 from protocol.plan.federation import refuse_unnamed
@@ -89,6 +89,7 @@ def run_federation(plan: Plan, stores: Mapping[str, Path], settings: Settings, o
             ledger=(ledger := ledger_of(stores[name], settings.ledgers)),
             device=settings.device,
             home=home_of(ledger, settings.homes),
+            approvals=approvals_of(name, policies[name], stores[name]),
         )
         for name, cohort in cohorts.items()
     }

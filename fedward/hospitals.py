@@ -16,6 +16,7 @@ from protocol.plan import Plan
 if TYPE_CHECKING:
     from fedward.federation import Settings
     from silo_node.cohort import CohortStore
+    from silo_node.governance.approvals import Approvals
     from silo_node.policy import Policy
 
 
@@ -39,6 +40,22 @@ def home_of(ledger: Path, folder: Path | None) -> Path:
     home = folder / "silos" / f"{ledger.name.removesuffix('.ledger.jsonl')}-{place}"
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
     return home
+
+
+def approvals_of(name: str, policy: Policy, store: Path) -> Approvals:
+    """On one machine the operator approves the plan by running it; a policy that asks its officers is not passed over.
+
+    Raises ApprovalError for such a policy: their decisions are known to the hospital's own node only.
+    """
+    from protocol.errors import ApprovalError
+    from silo_node.governance.approvals import ApprovedLocally
+
+    if policy.approval == "officers":
+        raise ApprovalError(
+            f"{name}: the policy beside {store.name} says approval: officers, so only the hospital's own node may run plans. "
+            "`fedward submit` hands a plan over."
+        )
+    return ApprovedLocally()
 
 
 def policies_of(stores: Mapping[str, Path], settings: Settings) -> dict[str, Policy]:

@@ -34,6 +34,7 @@ from silo_node.account import Account
 from silo_node.answers import describe, personalise, score, train, train_alone
 from silo_node.cohort import CohortStore
 from silo_node.gate import Gate
+from silo_node.governance.approvals import Approvals
 from silo_node.job import Job, OpenJob, Place, PrivateJob, open_job
 from silo_node.policy import Policy
 from silo_node.state import JobState
@@ -50,7 +51,8 @@ class SiloNode:
     `state` is a folder inside the hospital: it holds models, cached pixels and the silo's private key. `ledger` is the file
     that remembers what the cohort's patients have paid; it outlives every job and stays with the cohort. `public_key` is what
     others know the silo by; `pin` tells it theirs. `home` is where the key and the newest receipt of the ledger lie, if not in
-    `state`: apart from the ledger, so that a ledger that was deleted or set back is noticed.
+    `state`: apart from the ledger, so that a ledger that was deleted or set back is noticed. `approvals` is asked at every
+    request whether the plan may touch the cohort, so a withdrawal stops the job at the next one.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class SiloNode:
         *,
         policy: Policy,
         ledger: Path,
+        approvals: Approvals,
         device: str = "auto",
         home: Path | None = None,
     ) -> None:
@@ -69,9 +72,9 @@ class SiloNode:
         own = home or state
         self._identity = Identity.open(own / "identity.key")
         self._account = Account(ledger, store.path.name, self._identity, own / "receipt.json", policy)
-        self._witness = Witness(state, name, self._identity)
+        self._witness = Witness(state, name, self._identity, approvals)
         self._gate = Gate(policy, self._account, self._witness)
-        self._peers: tuple[Member, ...] = ()
+        self._approvals, self._peers = approvals, tuple[Member, ...]()
         self._jobs: dict[str, Job] = {}
         self._one_at_a_time = threading.Lock()
 
@@ -96,6 +99,7 @@ class SiloNode:
             address = request.address
             if isinstance(request, AskReceipts | Cosign):
                 return self._gate.attest(self._witness.answer(request, self._peers), address)
+            self._approvals.require(address.plan_digest)
             if isinstance(request, Describe):
                 plan = parse_canonical(request.plan)
                 job = self._open(address, plan, request)

@@ -50,6 +50,7 @@ _READABLE_SCORES = (Scores, PrivateScores)  # what evaluation.scores: summed kee
 SPEAKABLE = frozenset(
     {
         "AggregationError",
+        "ApprovalError",
         "BudgetError",
         "DeadlineError",
         "EvidenceError",

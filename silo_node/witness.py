@@ -11,11 +11,11 @@ import msgspec
 
 from privacy.event_json import encode as encode_event
 from protocol.canonical import digest_bytes, digest_json
-from protocol.errors import EvidenceError, SiloError
+from protocol.errors import ApprovalError, EvidenceError, SiloError
 from protocol.evidence.agreement import check_chain, check_course, check_models, check_part
 from protocol.evidence.checkpoint import Checkpoint, Cosignature, as_lines, cosign
 from protocol.evidence.dsse import parse
-from protocol.evidence.receipt import LOCAL, Charged, LedgerHead, ReleaseReceipt, read_chain
+from protocol.evidence.receipt import Charged, LedgerHead, ReleaseReceipt, read_chain
 from protocol.identity import Identity
 from protocol.messages import (
     AskReceipts,
@@ -35,6 +35,7 @@ from protocol.plan import Plan
 from protocol.secure_aggregation import Member
 from silo_node.chain import Chain
 from silo_node.charges import Charge
+from silo_node.governance.approvals import Approvals
 from silo_node.state import JobState
 
 _CHAIN, _CLOSED = "receipts.jsonl", "closed"
@@ -43,8 +44,8 @@ _CHAIN, _CLOSED = "receipts.jsonl", "closed"
 class Witness:
     """The receipts of the silo `site` under `root`, one chain a job."""
 
-    def __init__(self, root: Path, site: str, identity: Identity) -> None:
-        self._root, self._site, self._identity = root, site, identity
+    def __init__(self, root: Path, site: str, identity: Identity, approvals: Approvals) -> None:
+        self._root, self._site, self._identity, self._approvals = root, site, identity, approvals
         self._chains: dict[str, Chain] = {}
 
     def note(self, message: Release, data: bytes, plan: Plan | None, model: str, charge: Charge | None) -> None:
@@ -68,7 +69,7 @@ class Witness:
                 previous="",
                 job=address.job,
                 plan_digest=address.plan_digest if plan is None else plan.digest,
-                approval=LOCAL,
+                approval=self._approval(address.plan_digest if plan is None else plan.digest),
                 round=address.round,
                 attempt=address.attempt,
                 purpose=address.purpose,
@@ -81,6 +82,13 @@ class Witness:
                 charged=None if charge is None else Charged(charge.release, charge.part, encode_event(charge.event)),
             )
         )
+
+    def _approval(self, plan_digest: str) -> str:
+        """What approves the plan now; "" of a refusal for want of it."""
+        try:
+            return self._approvals.require(plan_digest)
+        except ApprovalError:
+            return ""
 
     def answer(self, request: AskReceipts | Cosign, pinned: Sequence[Member]) -> Receipts | Cosigned:
         """The chain, or a cosignature. Raises EvidenceError, SiloError."""

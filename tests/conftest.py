@@ -17,6 +17,7 @@ from hypothesis import settings
 
 from protocol.plan import Plan
 from silo_node.cohort import CohortStore, StoreWriter
+from silo_node.governance.approvals import ApprovedLocally
 from silo_node.node import SiloNode
 from silo_node.policy import Policy
 
@@ -126,7 +127,7 @@ def tiny_plan(**changes: Any) -> Plan:
 
 def tiny_node(name: str, store: CohortStore, state: Path, policy: Policy = GENEROUS) -> SiloNode:
     """A node that allows everything; its ledger lies in `state`."""
-    return SiloNode(name, store, state, policy=policy, ledger=state / "ledger.jsonl", device="cpu")
+    return SiloNode(name, store, state, policy=policy, ledger=state / "ledger.jsonl", approvals=ApprovedLocally(), device="cpu")
 
 
 def tiny_store(

@@ -20,6 +20,7 @@ from aggregator.results import write_results
 from aggregator.service.among import among_its_own
 from aggregator.service.health import health_page
 from aggregator.service.live import LiveStatus, Presence
+from aggregator.service.post import Post
 from aggregator.service.queue import Queue, Standing, State, Ticket
 from aggregator.service.room import LEAST, free, is_full, needed
 from aggregator.software import software
@@ -68,7 +69,7 @@ class Aggregator:
     """The coordinator's service: the jobs in `folder` over `transport`, whose silos are `members`.
 
     `outdated` says whether the roster is another one by now: then `run` ends between two jobs, to be begun with the new one.
-    `identity` signs the evidence of its jobs.
+    `identity` signs the evidence of its jobs; `post` carries governance between them.
     """
 
     def __init__(
@@ -80,8 +81,9 @@ class Aggregator:
         settings: ServiceSettings | None = None,
         outdated: Callable[[], bool] = lambda: False,
         identity: Identity | None = None,
+        post: Post | None = None,
     ) -> None:
-        self._outdated, self._identity = outdated, identity
+        self._outdated, self._identity, self._post = outdated, identity, post
         self._settings = settings or ServiceSettings()
         self._queue, self._stop, self._short = Queue(folder), Flag(), Flag()
         self._jobs, self._wanted = folder / "jobs", LEAST
@@ -104,8 +106,14 @@ class Aggregator:
             elif until_idle:
                 return False
             else:
+                self._carry()
                 self._stop.wait(_LOOK_S)
         return False
+
+    def _carry(self) -> None:
+        """Governance travels while no job does; only to silos that are there, so that nobody waits."""
+        if self._post is not None:
+            self._post.carry([silo for silo, (state, _) in self._presence().items() if state == "alive"])
 
     # ---------------------------------------------------------------------------------------------------------------- jobs
 
@@ -257,7 +265,8 @@ def connected(office: Office, settings: ServiceSettings) -> Iterator[Aggregator]
     def presence() -> Mapping[str, tuple[str, float | None]]:
         return {silo: (one.state, one.seconds) for silo, one in transport.liveness().items()}
 
-    made = Aggregator(office.folder, transport, members, presence, settings, lambda: stamp() != begun, identity)
+    post = Post(office.folder / "share", transport, roster.consortium)
+    made = Aggregator(office.folder, transport, members, presence, settings, lambda: stamp() != begun, identity, post)
     page = health_page(
         settings.health_port, office.folder, lambda: transport.connected, presence, lambda: not made.short_of_room
     )

@@ -40,7 +40,7 @@ def hospital(trial: Trial, name: str, export: Path) -> Project:
     """A hospital with its images imported and its policy written."""
     silo = trial.project("hospital", name, {"FEDWARD_EXPORT": str(export), "FEDWARD_MEMORY": "3g", "FEDWARD_CPUS": "1"})
     config = silo.folder / "config" / "silo.yaml"
-    config.write_text(config.read_text().replace("threads: 4", "threads: 1"))
+    config.write_text(config.read_text().replace("threads: 4", "threads: 1") + "approval: local  # of a trial on one machine\n")
     for folder in ("config", "kit", "stores", "ledger", "state", "pseudonyms", "desk"):
         own(silo.folder / folder)
     words = ["/export/dicom", "--labels", "/export/labels.csv", "--store", "/stores/cohort", "--key", "/pseudonyms/cohort.key"]

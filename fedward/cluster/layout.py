@@ -64,6 +64,7 @@ def lay_out(out: Path, hospitals: Mapping[str, Hospital], ports: list[int], devi
             "kit": "kit",
             "store": str(hospital.store.absolute()),
             "state": "state",
+            "approval": "local",  # whoever starts a cluster on one machine answers for its plans; a policy may say otherwise
             "policy": str(hospital.policy.absolute()),
             "ledger": str(hospital.ledger.absolute()),
             "device": device,

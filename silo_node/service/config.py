@@ -30,6 +30,10 @@ class SiloConfig(Part):
     policy: str | None = Field(default=None, description="policy file; left out: NAME.policy.yaml beside the store")
     ledger: str | None = Field(default=None, description="ledger file; left out: NAME.ledger.jsonl beside the store")
     governance: str = Field(default="governance", description="folder for requests, decisions and PySyft's keys")
+    approval: Literal["local"] | None = Field(
+        default=None,
+        description="local: whoever runs this node answers for every plan. Counts only where the policy says nothing of it",
+    )
     share: str | None = Field(
         default=None, description="folder that researchers reach too, where plans are handed over; left out: over the broker"
     )

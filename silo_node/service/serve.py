@@ -13,13 +13,18 @@ from privacy.ledger import Ledger
 from privacy.ledger.budget import Budget, by_job
 from protocol.consortium.folder import PartyFolder, ready
 from protocol.consortium.records import Roster
-from protocol.errors import FedwardError
+from protocol.errors import ApprovalError, FedwardError
+from protocol.governance.courier import PREFIX, answer, decode_ask, encode
+from protocol.governance.pins import email_of
+from protocol.governance.pysyft.share import Share
 from protocol.secure_aggregation import Member
 from protocol.service_health import HealthPage
 from protocol.transport.nats import NatsInbox
 from protocol.transport.nats.kit import endpoint_of
 from silo_node.cohort import CohortStore
 from silo_node.cohort.format import MANIFEST
+from silo_node.governance.approvals import Approvals, ApprovedLocally
+from silo_node.governance.office import Desk, approved_by_officers
 from silo_node.node import SiloNode
 from silo_node.policy import Policy, load_policy
 from silo_node.service.config import Places, SiloConfig
@@ -49,8 +54,10 @@ class Service:
             ledger=where.ledger,
             device=config.device,
             home=where.kit,
+            approvals=approvals_of(self._policy, config, Desk(self.name, roster.consortium, where.governance, where.kit, None)),
         )
         node.pin(members_of(roster))
+        self._consortium = roster.consortium
         self._node, self._place, self._stamp = node, place, place.roster.stat().st_mtime_ns
         self._inbox = NatsInbox(
             endpoint_of(place, self.name, config.proxy),
@@ -95,7 +102,18 @@ class Service:
             self._node.pin(members_of(ready(self._place)[1]))
             self._stamp = stamp
             _log.info("new roster", extra={"event": "new roster", "silo": self.name})
+        if bytes(request[: len(PREFIX)]) == PREFIX:
+            return self._courier(bytes(request))
         return self._node(request)
+
+    def _courier(self, request: bytes) -> bytes:
+        """Plans and answers of the officers' desk: encrypted files of the share, and the public mock; never of the cohort."""
+        try:
+            return encode(answer(Share(self._where.share), email_of(self.name, self._consortium), decode_ask(request)))
+        except FedwardError as error:
+            fields = {"event": "what the courier brought was not taken", "silo": self.name, "reason": str(error)}
+            _log.warning("courier: %s", error, extra=fields)
+            return b""
 
     def _stop(self, number: int, _frame: FrameType | None) -> None:
         _log.info("stopping", extra={"event": "stopping", "silo": self.name, "signal": signal.Signals(number).name})
@@ -105,6 +123,19 @@ class Service:
 
     def _share_spent(self) -> float:
         return share_spent(self._where.ledger, self._policy)
+
+
+def approvals_of(policy: Policy, config: SiloConfig, desk: Desk) -> Approvals:
+    """Who approves plans here. Raises ApprovalError if nobody was named: no plan runs because a line was forgotten."""
+    if policy.approval == "officers":
+        return approved_by_officers(policy, desk)
+    if "local" in (policy.approval, config.approval):
+        _log.warning("approval is local", extra={"event": "every plan is approved locally", "silo": desk.hospital})
+        return ApprovedLocally()
+    raise ApprovalError(
+        "nobody is named who approves plans. Write `approval: officers` and the officers' keys into the policy file "
+        "(`fedward silo officer` prints them), or `approval: local` if whoever runs this node answers for every plan."
+    )
 
 
 def share_spent(ledger: Path, policy: Policy) -> float:

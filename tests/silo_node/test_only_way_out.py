@@ -26,9 +26,11 @@ SENDING = (
 )
 # The service: the broker, the health page, the checks before it starts. It sees replies, never what they are made of.
 NETWORK = {f"silo_node/service/{name}.py" for name in ("serve", "health", "preflight")}
+# The data officer's page on the loopback address. It sees plans and decisions, never the cohort or the node.
+PAGE = "silo_node/governance/page/server.py"
 SEAM = "protocol.transport.base"  # types only
 # The sandboxed decoders of the intake talk to their parent over pipes; their messages are encoded there and go nowhere else.
-OWN_CODEC = {f"silo_node/{name}.py" for name in ("outbox", "private_answers", "receipts", "secure")}
+OWN_CODEC = {f"silo_node/{name}.py" for name in ("outbox", "private_answers", "receipts", "secure", "governance/log")}
 
 
 def imports(path: Path) -> Iterator[tuple[str, str]]:
@@ -47,7 +49,7 @@ def test_there_are_modules_to_look_at() -> None:
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_module_of_the_silo_reaches_nothing_that_sends(path: Path) -> None:
-    served = str(path.relative_to(ROOT)) in NETWORK
+    served = str(path.relative_to(ROOT)) in NETWORK | {PAGE}
     for module, name in imports(path):
         assert served or module == SEAM or not module.startswith(SENDING), f"{path.name} imports {module}"
         assert (module, name) != ("protocol", "transport")
@@ -64,7 +66,16 @@ def test_nothing_that_sees_patients_reaches_the_service() -> None:
 def test_of_the_silo_the_service_sees_the_node_and_what_it_may_check() -> None:
     seen = {module for path in MODULES if str(path.relative_to(ROOT)) in NETWORK for module, _ in imports(path)}
     silo = {module for module in seen if module.startswith("silo_node.") and not module.startswith("silo_node.service")}
-    assert silo <= {"silo_node.node", "silo_node.policy", "silo_node.cohort", "silo_node.cohort.format"}
+    governance = {"silo_node.governance.approvals", "silo_node.governance.office"}
+    assert silo <= {"silo_node.node", "silo_node.policy", "silo_node.cohort", "silo_node.cohort.format"} | governance
+
+
+def test_the_officers_page_and_desk_see_no_patient() -> None:
+    """What is published of a cohort is made by `mock` alone, and the command hands it over as a file."""
+    for path in sorted((ROOT / "silo_node" / "governance").rglob("*.py")):
+        allowed = ["silo_node.governance", "silo_node.policy"] + ["silo_node.cohort"] * (path.name == "mock.py")
+        for module, _ in imports(path):
+            assert not module.startswith("silo_node.") or module.startswith(tuple(allowed)), f"{path.name} imports {module}"
 
 
 def test_only_the_gate_encodes_messages() -> None:

@@ -1,0 +1,143 @@
+"""Two shares become one over messages, and neither side can write what is not its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from protocol.errors import MessageError, TrustError
+from protocol.governance import courier
+from protocol.governance.courier import Answer, Ask, Courier, File
+from protocol.governance.pysyft.share import Share
+
+NORTH, SOUTH, ALICE = "north@demo.invalid", "south@demo.invalid", "alice@demo.invalid"
+
+
+class Pair:
+    """The coordinator's share, north's, and the courier between them; every message goes through its bytes."""
+
+    def __init__(self, folder: Path) -> None:
+        self.office, self.north = Share(folder / "office"), Share(folder / "north")
+        self.courier = Courier(self.office, NORTH, strangers=[SOUTH])
+
+    def carry(self, most: int = 9) -> int:
+        for turn in range(1, most + 1):
+            ask = courier.decode_ask(courier.encode(self.courier.ask()))
+            answer = courier.answer(self.north, NORTH, ask)
+            if self.courier.take(courier.decode_answer(courier.encode(answer))):
+                return turn
+        raise AssertionError("it never ends")
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Pair:
+    return Pair(tmp_path)
+
+
+def put(share: Share, path: str, data: bytes = b"x") -> None:
+    share.put(share.find(path), data)
+
+
+def there(share: Share, path: str) -> bool:
+    return share.find(path).exists()
+
+
+def test_a_message_reaches_the_hospital_and_is_gone_at_the_office_once_it_was_taken(pair: Pair) -> None:
+    message = f"p2p/{NORTH}/inbox/{ALICE}/one"
+    put(pair.office, message, b"sealed")
+    pair.carry()
+    assert pair.north.get(pair.north.find(message)) == b"sealed"
+    archive = pair.north.at("p2p", NORTH, "archive", ALICE)
+    archive.mkdir(parents=True)
+    pair.north.find(message).rename(archive / "one")
+    pair.carry()
+    assert not there(pair.office, message)
+    assert not there(pair.north, message)
+
+
+def test_what_a_hospital_sends_and_says_of_itself_reaches_the_office(pair: Pair) -> None:
+    for path in (f"p2p/{NORTH}/outbox/{ALICE}/two", f"box/{NORTH}/pin.json", f"box/{NORTH}/collections/skin/mock.zip"):
+        put(pair.north, path, path.encode())
+    pair.carry()
+    assert pair.office.get(pair.office.at("box", NORTH, "pin.json")) == f"box/{NORTH}/pin.json".encode()
+    assert there(pair.office, f"p2p/{NORTH}/outbox/{ALICE}/two")
+    pair.north.at("box", NORTH, "collections", "skin", "mock.zip").unlink()
+    pair.carry()
+    assert not there(pair.office, f"box/{NORTH}/collections/skin/mock.zip")
+
+
+def test_a_hospital_learns_nothing_of_another_and_keeps_its_own_memory(pair: Pair) -> None:
+    for path in (f"box/{SOUTH}/pin.json", f"p2p/{SOUTH}/inbox/{ALICE}/one", f"box/{ALICE}/peers.json"):
+        put(pair.office, path)
+    put(pair.north, f"box/{NORTH}/events/one")
+    put(pair.office, f"box/{ALICE}/pin.json")
+    pair.carry()
+    assert [pair.north.identify(path) for path in sorted(pair.north.root.rglob("*")) if path.is_file()] == [
+        f"box/{ALICE}/pin.json",
+        f"box/{NORTH}/events/one",
+    ]
+    assert not there(pair.office, f"box/{NORTH}/events/one")
+
+
+def test_nothing_is_sent_twice_and_much_goes_in_parts(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(courier, "LIMIT", 1000)
+    for number in range(5):
+        put(pair.office, f"p2p/{NORTH}/inbox/{ALICE}/{number}", bytes(700))
+    assert pair.carry() > 5
+    assert pair.courier.ask().files == ()
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"box/{NORTH}/pin.json",
+        f"p2p/{NORTH}/outbox/{ALICE}/x",
+        f"p2p/{SOUTH}/inbox/{ALICE}/x",
+        f"box/{ALICE}/events/x",
+        "elsewhere",
+        "../outside",
+        f"p2p/{NORTH}/inbox/../../x",
+        "/etc/passwd",
+    ],
+)
+@pytest.mark.parametrize("how", ["files", "gone"])
+def test_the_office_cannot_write_what_is_the_hospitals_or_nobodys(pair: Pair, path: str, how: str) -> None:
+    put(pair.north, f"box/{NORTH}/pin.json", b"mine")
+    put(pair.office, f"p2p/{NORTH}/inbox/{ALICE}/good")
+    good = File(f"p2p/{NORTH}/inbox/{ALICE}/good", b"")
+    ask = Ask((good, File(path, b"forged")), (), {}) if how == "files" else Ask((good,), (path,), {})
+    with pytest.raises(TrustError):
+        courier.answer(pair.north, NORTH, ask)
+    assert pair.north.get(pair.north.at("box", NORTH, "pin.json")) == b"mine"
+    assert not there(pair.north, good.path)
+
+
+@pytest.mark.parametrize(
+    "path", [f"box/{ALICE}/pin.json", f"box/{SOUTH}/pin.json", f"p2p/{NORTH}/inbox/{ALICE}/x", f"p2p/{SOUTH}/outbox/{ALICE}/x"]
+)
+@pytest.mark.parametrize("how", ["files", "gone"])
+def test_a_hospital_cannot_write_what_is_anothers(pair: Pair, path: str, how: str) -> None:
+    put(pair.office, path, b"theirs")
+    answer = Answer((File(path, b"forged"),), (), {}, ()) if how == "files" else Answer((), (path,), {}, ())
+    with pytest.raises(TrustError):
+        pair.courier.take(answer)
+    assert pair.office.get(pair.office.find(path)) == b"theirs"
+
+
+def test_a_hospital_cannot_have_anothers_message_forgotten(pair: Pair) -> None:
+    put(pair.office, f"p2p/{SOUTH}/inbox/{ALICE}/one")
+    with pytest.raises(TrustError):
+        pair.courier.take(Answer((), (), {}, (f"p2p/{SOUTH}/inbox/{ALICE}/one",)))
+    assert there(pair.office, f"p2p/{SOUTH}/inbox/{ALICE}/one")
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_are_a_message_or_refused_by_name(data: bytes) -> None:
+    for decode in (courier.decode_ask, courier.decode_answer):
+        with pytest.raises(MessageError):
+            decode(data)
+        with pytest.raises(MessageError):
+            decode(courier.PREFIX + b"\xc1" + data)
