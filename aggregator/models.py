@@ -45,7 +45,7 @@ class Models:
     def to_score(self, step: ScoreModel) -> Vector | None:
         """The shared vector that the silos need to score this kind of model; None for one they keep themselves."""
         mixed = step.kind == "personalised" and self._plan.evaluation.personalise == "mix"
-        if step.kind != "federated" and not mixed:
+        if step.kind not in ("federated", "recalibrated") and not mixed:
             return None
         return self.final() if step.round == self._plan.federation.rounds else self.of_round(step.round)
 

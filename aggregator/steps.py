@@ -7,7 +7,7 @@ from typing import Literal
 
 from protocol.plan import Plan
 
-Kind = Literal["federated", "alone", "personalised"]
+Kind = Literal["federated", "recalibrated", "alone", "personalised"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +99,8 @@ def _closing(plan: Plan) -> list[ScoreModel | AuditModel | LocalPhase | CloseJob
     """After the last round: the models hospitals keep, the test, the audit of it, whose bins follow from it, the evidence."""
     steps: list[ScoreModel | AuditModel | LocalPhase] = []
     kinds: list[Kind] = ["federated"]
+    if plan.evaluation.recalibrate != "none":
+        kinds.append("recalibrated")
     if plan.evaluation.alone:
         steps.append(LocalPhase("alone"))
         kinds.append("alone")

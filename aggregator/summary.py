@@ -91,6 +91,7 @@ def _round(record: RoundRecord, validation: Mapping[int, ScoresRecord], spent: M
         upload_bytes=record.upload_bytes,
         work=record.work,
         rejected=record.rejected,
+        weights=record.weights,
         validation_sum=None if scored is None or singly else _summed(scored),
     )
 
@@ -118,4 +119,5 @@ def _site(silo: str, roster: RosterRecord, test: Mapping[str, Mapping[str, AnySc
         federated=federated,
         alone=test.get("alone", {}).get(silo),
         personalised=personalised,
+        recalibrated=test.get("recalibrated", {}).get(silo),
     )

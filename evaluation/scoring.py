@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from evaluation.delong import delong, paired_delong
 from evaluation.histograms import histogram
 from protocol.errors import EvaluationError
-from protocol.messages import ClassScores
+from protocol.messages import Called, ClassScores
 
 
 def class_scores(
@@ -42,6 +43,29 @@ def class_scores(
         _one_class(labels == index, log_odds(logs, index), None if own is None else log_odds(own, index), patients)
         for index in scored_classes(logs.shape[1])
     )
+
+
+def with_called(
+    classes: tuple[ClassScores, ...],
+    labels: NDArray[np.integer],
+    log_probabilities: NDArray[np.floating],
+    thresholds: Sequence[float | None],
+) -> tuple[ClassScores, ...]:
+    """`classes` with how many are called at even odds and from `thresholds` on, log-odds for each; unchanged where None."""
+    if not thresholds:
+        return classes
+    labels, logs = checked_rows(labels, log_probabilities)
+    indices = scored_classes(logs.shape[1])
+    return tuple(
+        one if own is None else replace(one, called=_called(labels == index, log_odds(logs, index), own))
+        for one, index, own in zip(classes, indices, thresholds, strict=True)
+    )
+
+
+def _called(positive: NDArray[np.bool_], odds: NDArray[np.float64], own: float) -> Called:
+    half, at_own = odds >= 0.0, odds >= own
+    called = (half & positive, half & ~positive, at_own & positive, at_own & ~positive)
+    return Called(*(int(one.sum()) for one in called))
 
 
 def scored_classes(n_classes: int) -> Sequence[int]:

@@ -22,7 +22,7 @@ Key = Annotated[bytes, Meta(min_length=32, max_length=32)]
 Signature = Annotated[bytes, Meta(min_length=64, max_length=64)]
 Count = Annotated[int, Meta(ge=0)]
 Purpose = Annotated[
-    str, Meta(pattern=r"\A(update|scores/(federated|alone|personalised)/(validation|test)|audit/federated/test)\Z")
+    str, Meta(pattern=r"\A(update|scores/(federated|alone|personalised|recalibrated)/(validation|test)|audit/federated/test)\Z")
 ]
 """What a sum is for: `update`, the scores of one kind of model on one part, or the audit of the final model's test."""
 

@@ -16,6 +16,7 @@ from protocol.plan.fairness import loss_steps
 from protocol.vectors import Vector, from_wire
 from silo_node.charges import check_round
 from silo_node.job import Job, OpenJob
+from silo_node.own_fit import fitted
 from silo_node.scoring import log_probabilities
 from silo_node.scoring import score as score_part
 from silo_node.upload import upload
@@ -133,7 +134,7 @@ def score(job: OpenJob, request: Score) -> Scores:
     alone = _alone_rows(job, request.split) if (request.with_alone or mixed) and request.kind != "alone" else None
     if mixed and job.state.model("alone") is None:
         raise SiloError("mixing needs this silo's own model, and there is none.")
-    if request.kind == "federated" or mixed:
+    if request.kind in ("federated", "recalibrated") or mixed:
         if request.model is None:
             raise SiloError("scoring the federated model needs its vector.")
         load_federated(job, request.address.round, from_wire(request.model))
@@ -142,7 +143,10 @@ def score(job: OpenJob, request: Score) -> Scores:
         if tensors is None:
             raise SiloError(f"this silo has no model of kind {request.kind!r}.")
         job.model.load(None, tensors)
-    scored = score_part(job.model, job.cohort, request.split, alone, mixed=mixed)
+    own = fitted(job, request)
+    scored = score_part(
+        job.model, job.cohort, request.split, alone, mixed=mixed, changed=own.recalibration, thresholds=own.thresholds
+    )
     if scored is None:
         raise CohortError(f"this silo has no {request.split} patients; see data.split.")
     return Scores(request.address, request.kind, request.split, scored.n, scored.loss, scored.accuracy, scored.classes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,13 +10,14 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional
 
-from evaluation.scoring import class_scores
+from evaluation.scoring import class_scores, with_called
 from protocol.messages import ClassScores
 from protocol.network import logits
 from silo_node.training.cohort import Cohort
 from silo_node.training.model import SiloModel
 
 _BATCH = 256
+Rows = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +53,20 @@ def mix(first: npt.NDArray[np.float64], second: npt.NDArray[np.float64]) -> npt.
 
 
 def score(
-    model: SiloModel, cohort: Cohort, part: str, alone: npt.NDArray[np.float64] | None = None, *, mixed: bool = False
+    model: SiloModel,
+    cohort: Cohort,
+    part: str,
+    alone: npt.NDArray[np.float64] | None = None,
+    *,
+    mixed: bool = False,
+    changed: Callable[[Rows], Rows] | None = None,
+    thresholds: Sequence[float | None] = (),
 ) -> Scored | None:
     """Score the model on `part`; None if the part is empty.
 
     `alone`: `log_probabilities` of the silo's own model on that part, for the covariance with its AUROC. `mixed`: score the
-    average of the two models instead of the first.
+    average of the two models instead of the first. `changed`: what becomes of the rows before they are scored. `thresholds`:
+    for each scored class the log-odds from which it is called here, for the counts of who is.
     """
     positions = list(cohort.parts.named(part))
     if not positions:
@@ -65,6 +75,9 @@ def score(
     rows = log_probabilities(model, cohort, part)
     if mixed and alone is not None:
         rows = mix(rows, alone)
+    if changed is not None:
+        rows = changed(rows)
     loss = float(-rows[np.arange(len(labels)), labels].mean())
     accuracy = float((rows.argmax(axis=1) == labels).mean())
-    return Scored(len(labels), loss, accuracy, class_scores(labels, rows, alone, cohort.patients[positions]))
+    classes = class_scores(labels, rows, alone, cohort.patients[positions])
+    return Scored(len(labels), loss, accuracy, with_called(classes, labels, rows, thresholds))

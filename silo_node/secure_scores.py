@@ -24,7 +24,9 @@ def check_foreseen(plan: Plan, where: Where) -> None:
     """
     (kind, split), number, rounds = where.scoring, where.round, plan.federation.rounds
     due = 1 <= number <= rounds and (number % plan.evaluation.every == 0 or number == rounds)
-    kinds = {"federated": True, "alone": plan.evaluation.alone, "personalised": plan.evaluation.personalise != "none"}
+    evaluation = plan.evaluation
+    kinds = {"federated": True, "alone": evaluation.alone, "personalised": evaluation.personalise != "none"}
+    kinds["recalibrated"] = evaluation.recalibrate != "none"
     if not ((split == "validation" and kind == "federated" and due) or (split == "test" and number == rounds and kinds[kind])):
         raise SiloError(
             f"the plan foresees no {split} scores of the {kind} model after round {number}: validation when evaluation.every "

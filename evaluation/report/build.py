@@ -14,6 +14,7 @@ from evaluation.report.absence import never_trained
 from evaluation.report.check import check
 from evaluation.report.finish import finished
 from evaluation.report.inputs import RunSummary
+from evaluation.report.mitigation import mitigation
 from evaluation.report.outcome import outcome
 from evaluation.report.performance import performance, summed_performance
 from evaluation.report.privacy import privacy_entry
@@ -63,6 +64,7 @@ def build_report(summary: RunSummary) -> dict[str, Any]:
             summed_performance(summary.sums, scored_names) if summed else performance(ordered, scored_names) | {"sums": None}
         ),
         "audit": _audit(summary, scored_names),
+        "mitigation": mitigation(summary, scored_names),
         "sites": sites,
         "rounds": rounds,
         "lineage": {

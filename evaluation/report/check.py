@@ -88,7 +88,8 @@ def _check_round(one: RoundSummary) -> None:
 
 def _all_scores(summary: RunSummary) -> Iterator[tuple[str, AnyScores]]:
     for site in summary.sites:
-        for kind, scores in (("federated", site.federated), ("alone", site.alone), ("personalised", site.personalised)):
+        of_site = {"federated": site.federated, "alone": site.alone, "personalised": site.personalised}
+        for kind, scores in (of_site | {"recalibrated": site.recalibrated}).items():
             if scores is not None:
                 yield f"site {site.id}, {kind}", scores
     for one in summary.rounds:
@@ -146,6 +147,11 @@ def _check_class(where: str, n: int, one: ClassScores) -> None:
         raise EvaluationError(f"{where}: its histograms have not the {histograms.N_BINS} bins of this release.")
     if (sum(one.histogram_positive), sum(one.histogram_negative)) != counts:
         raise EvaluationError(f"{where}: the histograms do not hold as many cases as were counted.")
+    if (called := one.called) is not None and (
+        max(called.positive_at_half, called.positive_at_own) > one.n_positive
+        or max(called.negative_at_half, called.negative_at_own) > one.n_negative
+    ):
+        raise EvaluationError(f"{where}: more cases are called than there are.")
     if (one.auroc is None) != (one.auroc_variance is None) or (one.auroc is not None and min(counts) == 0):
         raise EvaluationError(f"{where}: an AUROC comes with its variance, and only where both classes are present.")
     if one.auroc is not None and not 0.0 <= one.auroc <= 1.0:

@@ -41,6 +41,7 @@ class RoundSummary:
     is what the run has cost a patient up to the end of this round; None where that was not computed, or nothing limits it.
     `upload_bytes` is how long the vector of each update was that arrived, `work` the share of its local steps that each silo
     had time for.
+    `weights` is what each update weighed, empty where that was masked.
     `rejected` says why federation.guard did not let the outcome stand. `validation_sum` stands for `validation` where only sums
     leave.
     """
@@ -59,6 +60,7 @@ class RoundSummary:
     work: Mapping[str, float] = field(default_factory=dict)
     rejected: str | None = None
     validation_sum: Summed | None = None
+    weights: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -66,8 +68,8 @@ class SiteSummary:
     """One hospital: its cohort under the plan (n_train, n_validation and n_test count images) and its test scores.
 
     `class_counts_train` is empty and `store_digest` "" if the site never described its cohort. `federated` is None if the
-    site never scored the final model; `alone` and `personalised` are None unless asked for. Under a private plan a site
-    says nothing of its cohort: counts are None, tuples empty, `store_digest` is "".
+    site never scored the final model; `alone`, `personalised` and `recalibrated` are None unless asked for. Under a private
+    plan a site says nothing of its cohort: counts are None, tuples empty, `store_digest` is "".
     """
 
     id: str
@@ -82,6 +84,7 @@ class SiteSummary:
     federated: AnyScores | None
     alone: AnyScores | None = None
     personalised: AnyScores | None = None
+    recalibrated: AnyScores | None = None
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ from protocol.messages.requests import (
     TrainAlone,
     TrainMasked,
 )
-from protocol.messages.scores import ClassScores, NoisyHistograms, PrivateScores, Scores
+from protocol.messages.scores import Called, ClassScores, NoisyHistograms, PrivateScores, Scores
 
 __all__ = [
     "Address",
@@ -52,6 +52,7 @@ __all__ = [
     "Audit",
     "AuditCounts",
     "AuditMasked",
+    "Called",
     "ClassScores",
     "Cosign",
     "Cosigned",

@@ -47,7 +47,8 @@ class Personalise(Struct, frozen=True, forbid_unknown_fields=True, tag="personal
 class Score(Struct, frozen=True, forbid_unknown_fields=True, tag="score"):
     """Score one model on one split of the cohort; answered by Scores. Refused under a plan whose scores leave only in sums.
 
-    `kind`: `federated` (the given vector with this site's personal parts), `alone`, `personalised` (both kept by the silo).
+    `kind`: `federated` (the given vector with this site's personal parts), `recalibrated` (that, with probabilities mapped as
+    this site's validation patients say), `alone`, `personalised` (both kept by the silo).
     `with_alone`: also say how the AUROC moves together with that of the site's own `alone` model, for a paired comparison.
     """
 

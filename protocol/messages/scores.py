@@ -7,6 +7,18 @@ from msgspec import Struct
 from protocol.messages.address import Address, Count, Finite, Positive, Receipt, Share
 
 
+class Called(Struct, frozen=True, forbid_unknown_fields=True):
+    """How many of one class's positives and negatives are called: from even odds on, and from the site's own threshold on.
+
+    The threshold was chosen on validation patients and stays at the site: it is one patient's score.
+    """
+
+    positive_at_half: Count
+    negative_at_half: Count
+    positive_at_own: Count
+    negative_at_own: Count
+
+
 class ClassScores(Struct, frozen=True, forbid_unknown_fields=True):
     """How well one class is told from the rest at one site.
 
@@ -15,6 +27,7 @@ class ClassScores(Struct, frozen=True, forbid_unknown_fields=True):
     `histogram_*` count the scores (log-odds of the class) in the bins of `evaluation.histograms.EDGES`.
     `covariance_with_alone` is DeLong's covariance of this AUROC with that of the site's `alone` model on the same rows; None
     where it was not asked for, there is no such model, or a class is absent.
+    `called` is there where the plan asks for thresholds of the sites' own and this site had the patients to choose one.
     """
 
     n_positive: Count
@@ -24,6 +37,7 @@ class ClassScores(Struct, frozen=True, forbid_unknown_fields=True):
     histogram_positive: tuple[Count, ...]
     histogram_negative: tuple[Count, ...]
     covariance_with_alone: Finite | None = None
+    called: Called | None = None
 
 
 class Scores(Struct, frozen=True, forbid_unknown_fields=True, tag="scores"):

@@ -10,6 +10,12 @@ from protocol.plan.audit import Audit
 from protocol.plan.part import Part
 
 
+class SiteThreshold(Part):
+    """Each hospital calls the class from a threshold of its own, chosen at home on its validation patients."""
+
+    sensitivity: float = Field(gt=0.0, lt=1.0, description="share of positives that the validation patients' threshold calls")
+
+
 class Evaluation(Part):
     """What is measured, and against what."""
 
@@ -36,6 +42,16 @@ class Evaluation(Part):
         gt=0.0,
         le=10.0,
         description="fine_tune: learning rate as a fraction of training.optimizer.lr",
+    )
+
+    recalibrate: Literal["none", "intercept", "platt"] = Field(
+        default="none",
+        description="also test the final model with probabilities that each hospital recalibrates on its validation patients: "
+        "their level (intercept), or level and spread (platt). The map stays at the hospital",
+    )
+    site_threshold: SiteThreshold | None = Field(
+        default=None,
+        description="also test each hospital's own threshold beside 0.5. Thresholds stay at the hospitals; left out: none",
     )
 
     @model_validator(mode="after")

@@ -25,6 +25,7 @@ def conflicts(plan: Plan) -> list[str]:
         + _unweighed(plan)
         + _unsummed(plan, secure=secure)
         + _untested(plan)
+        + _unfitted(plan)
     )
 
 
@@ -60,6 +61,20 @@ def _untested(plan: Plan) -> list[str]:
     if plan.evaluation.audit is None or split.use_fold_column or split.test_fraction > 0:
         return []
     return ["evaluation.audit: no patient is tested; raise data.split.test_fraction, or leave evaluation.audit out"]
+
+
+def _unfitted(plan: Plan) -> list[str]:
+    """What a hospital fits at home needs validation patients; what it counts singly is not for a sum."""
+    evaluation, split = plan.evaluation, plan.data.split
+    fitted = {"recalibrate": evaluation.recalibrate != "none", "site_threshold": evaluation.site_threshold is not None}
+    lines = [
+        f"evaluation.{key}: nobody is validated, so there is nothing to fit it on; raise data.split.validation_fraction"
+        for key, wanted in fitted.items()
+        if wanted and not split.use_fold_column and split.validation_fraction <= 0
+    ]
+    if evaluation.site_threshold is not None and evaluation.scores == "summed":
+        lines.append("evaluation.site_threshold: who is called is counted at each hospital; set evaluation.scores to per_site")
+    return lines
 
 
 def _unguarded(plan: Plan) -> list[str]:
@@ -117,6 +132,16 @@ def _private(plan: Plan) -> list[str]:
             "federation.fairness_measure: noised scores hold no loss; set it to auroc",
         ),
         (evaluation.alone, "evaluation.alone: scores of a model trained without noise would leave; set it to false"),
+        (
+            evaluation.recalibrate != "none",
+            "evaluation.recalibrate: the map is fitted on validation patients without noise, and the test's noise covers test "
+            "patients alone; set it to none",
+        ),
+        (
+            evaluation.site_threshold is not None,
+            "evaluation.site_threshold: a threshold is a validation patient's score, and the test's noise covers test patients "
+            "alone; leave it out",
+        ),
         (evaluation.personalise != "none", "evaluation.personalise: such a model is trained without noise; set it to none"),
     ]
     if plan.privacy.mechanism == "distributed":

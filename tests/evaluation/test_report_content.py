@@ -19,7 +19,8 @@ from tests.evaluation.made_up_runs import draw_scores, make_summary
 
 KEYS = [
     "schema_version", "job", "title", "generated_at", "intended_use", "outcome", "model", "plan", "cohort", "privacy",
-    "performance", "audit", "sites", "rounds", "lineage", "methods", "limitations", "not_evaluated", "software", "crosswalk",
+    "performance", "audit", "mitigation", "sites", "rounds", "lineage", "methods", "limitations", "not_evaluated", "software",
+    "crosswalk",
 ]  # fmt: skip
 
 
