@@ -54,6 +54,9 @@ def run(plan: Plan, transport: Transport, nodes: dict[str, SiloNode], folder: Pa
     job = Job(plan, transport, folder / "job", lambda _: None, {}, members)
     with closing(job.journal):
         job.run()
+        record = job.evidence()
+        assert record is not None
+        assert (sorted(record.cosignatures), record.failures, record.gaps) == (sorted(nodes), {}, {})
         return job.models.final(), job.rounds()
 
 
