@@ -28,6 +28,8 @@ SILO = (
     "state",
     "outbox",
     "gate",
+    "chain",
+    "witness",
     "account",
     "receipts",
     "training/local",
@@ -81,7 +83,7 @@ def run(folder: Path, stores: Path, plan: Any, killer: KillAt | None) -> dict[st
         sys.setprofile(None)
         threading.setprofile(None)
         if plan.privacy.mechanism != "none":
-            return private_end(job, folder) | {"calls": killer.calls if killer else 0}
+            return private_end(job, folder) | {"evidence": _evidence(job), "calls": killer.calls if killer else 0}
         scores = [[*_scoring(s), {k: v.loss for k, v in s.scores.items()}, s.failures] for s in job.scores()]
         rounds = [[r.round, r.aggregated, r.losses, r.model_digest] for r in job.journal.rounds()]
         return {
@@ -90,6 +92,7 @@ def run(folder: Path, stores: Path, plan: Any, killer: KillAt | None) -> dict[st
             "audit": _audit(job.audit()),
             "rounds": rounds,
             "attempts": [[number, attempt] for number, attempt, _ in job.journal.attempts()],
+            "evidence": _evidence(job),
             "calls": killer.calls if killer else 0,
         }
 
@@ -98,6 +101,12 @@ def _scoring(record: Any) -> list[Any]:
     """Which scoring it is, and its sum if that is all that is known."""
     total = record.summed and [record.summed.n, record.summed.n_right, [one.positive for one in record.summed.classes]]
     return [record.round, record.kind, record.split, total, record.survivors, record.unsummed]
+
+
+def _evidence(job: Any) -> list[Any]:
+    """Who cosigned, who did not, and what has no receipt."""
+    record = job.evidence()
+    return [sorted(record.cosignatures), record.failures, record.gaps]
 
 
 def _audit(record: Any) -> list[Any]:

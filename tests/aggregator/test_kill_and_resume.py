@@ -32,7 +32,7 @@ def test_a_job_killed_at_any_instant_resumes_and_ends_bit_identical(
     assert sum(end["killed"] for end in result["ends"]) >= points - 1
     repeated = 0
     for end in result["ends"]:
-        for part in ("model", "scores", "rounds", "audit"):
+        for part in ("model", "scores", "rounds", "audit", "evidence"):
             assert end["end"][part] == undisturbed[part], f"killed at call {end['at']}: another {part}"
         repeated += end["end"]["attempts"] != undisturbed["attempts"]
     # The instants do fall inside rounds: several rounds had to be tried again.
@@ -47,7 +47,7 @@ def test_a_job_of_sums_killed_at_any_instant_ends_with_the_same_sums(tmp_path: P
     assert sum(end["killed"] for end in result["ends"]) >= 15
     assert all(total is not None for _, _, _, total, *_ in undisturbed["scores"])
     for end in result["ends"]:
-        for part in ("model", "scores", "audit"):
+        for part in ("model", "scores", "audit", "evidence"):
             assert end["end"][part] == undisturbed[part], f"killed at call {end['at']}: another {part}"
     _, counts, sites, failures, unsummed = undisturbed["audit"]
     assert (sum(counts) > 0, sites, failures, unsummed) == (True, ["a", "b", "c"], {}, None)
@@ -69,6 +69,7 @@ def test_a_private_job_killed_at_any_instant_ends_and_every_release_was_charged_
         assert found["covered"], f"killed at call {end['at']}: something left that no ledger was charged for"
         assert found["charged"] == undisturbed["charged"], f"killed at call {end['at']}"
         assert found["receipts"] == undisturbed["receipts"]
+        assert found["evidence"] == undisturbed["evidence"] == [["a", "b", "c"], {}, {}]
         assert found["sums"] == undisturbed["sums"], f"killed at call {end['at']}: another sum"
         repeated += found["attempts"] != undisturbed["attempts"]
     assert repeated >= 2
