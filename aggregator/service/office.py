@@ -225,6 +225,8 @@ class Aggregator:
             raise
         files = {"report": written.report_html, "": written.report_json, "plan": written.plan, "model-file": written.model}
         tracker.finish("FINISHED", files, plan, written.model, note(written.report), written.report)
+        if self._post is not None:
+            self._post.lay_out(plan.digest, ticket.folder)
 
     def _look(self, ticket: Ticket) -> None:
         if ticket.cancelled:

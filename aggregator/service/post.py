@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from protocol.errors import FedwardError
-from protocol.governance.courier import Courier, decode_answer, encode
+from protocol.governance.courier import REPORT_FILES, REPORTS, Courier, decode_answer, encode
 from protocol.governance.pins import email_of
 from protocol.governance.pysyft.share import Share
 from protocol.transport.base import Failure, Transport
@@ -26,6 +26,15 @@ class Post:
         self._folder, self._transport, self._consortium, self._every_s = folder, transport, consortium, every_s
         self._couriers: dict[str, Courier] = {}
         self._last = 0.0
+
+    def lay_out(self, plan_digest: str, results: Path) -> None:
+        """Put the report of a finished job where the hospitals get it, which give it back to the researcher."""
+        if not self._folder.is_dir():
+            return
+        share = Share(self._folder)
+        for name in REPORT_FILES:
+            share.put(share.at(REPORTS, plan_digest.removeprefix("sha256:"), name), (results / name).read_bytes())
+        self._last = -self._every_s
 
     def carry(self, silos: Sequence[str]) -> None:
         """Bring every share up to date, if the last time is long enough ago. A silo that is not reached is asked next time."""

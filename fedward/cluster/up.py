@@ -87,6 +87,8 @@ def run_plan(
         raise FederationError(f"{ticket.name} {standing.state}: {standing.reason}")
     for name in _RESULTS:
         shutil.copyfile(ticket.folder / name, settings.out / name)
+    if (ticket.folder / "evidence").is_dir():
+        shutil.copytree(ticket.folder / "evidence", settings.out / "evidence", dirs_exist_ok=True)
     out = settings.out
     report = msgspec.json.decode((out / "report.json").read_bytes())
     uri = f"sqlite:///{(out / 'mlflow.db').absolute()}"

@@ -2,13 +2,15 @@
 
 The coordinator keeps one share that researchers reach; each hospital keeps one of its own. The coordinator asks, the hospital
 answers; each ask and each answer hold whole files, and what is already there is not sent again. What is in the files PySyft has
-encrypted from end to end: the courier reads only names. A hospital takes files in its inbox and what researchers say of
-themselves; the coordinator takes what the hospital says of itself and its outbox. Nobody can write anything else.
+encrypted from end to end: the courier reads only names. A hospital takes files in its inbox, what researchers say of themselves
+and the reports of finished jobs; the coordinator takes what the hospital says of itself and its outbox. Nobody can write
+anything else.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -19,6 +21,9 @@ from protocol.errors import MessageError, TrustError
 from protocol.governance.pysyft.share import Share
 
 PREFIX = b"fedward.courier/1\n"
+REPORTS, REPORT_FILES = "reports", ("report.json", "report.html")
+"""Where the coordinator puts the reports of finished jobs for all hospitals: reports/<digest of the plan>/report.json."""
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 LIMIT = 24 << 20
 """Bytes of files in one message, but always one file."""
 _PUBLIC = ("pin.json", "version.json", "bundles", "collections")
@@ -124,6 +129,8 @@ def _check(share: Share, path: str, hospital: str, *, own: bool) -> None:
 
 def _belongs(path: str, hospital: str, *, own: bool) -> bool:
     first, *rest = path.split("/")
+    if first == REPORTS:
+        return not own and len(rest) == 2 and _DIGEST.fullmatch(rest[0]) is not None and rest[1] in REPORT_FILES
     if first == "box" and len(rest) >= 2 and rest[1] in _PUBLIC:
         return (rest[0] == hospital) is own
     return first == "p2p" and len(rest) == 4 and rest[0] == hospital and rest[1] == ("outbox" if own else "inbox")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from protocol.errors import ApprovalError, FedwardError
+from protocol.governance.courier import REPORT_FILES, REPORTS
 from protocol.governance.decisions import Decision, Verdict, decide
 from protocol.governance.pins import email_of, find_pins, introduce
 from protocol.governance.standing import Officers, Standing
@@ -132,6 +133,8 @@ class Office:
             standing = self.approvals.standing(request.digest)
             if one.status == "pending" and standing.status in ("approved", "rejected"):
                 plane.answer(one.name, approved=standing.status == "approved", reason=f"{standing.status} {standing.why}")
+            if one.status != "done" and standing.status == "approved" and (report := self._report(request.digest)):
+                plane.return_results(one.name, report, one.researcher)
         problems += [f"a message of {who} could not be used and was put aside" for who in plane.sync()]
         return tuple(problems)
 
@@ -142,6 +145,14 @@ class Office:
     def return_results(self, identity: Identity, request: Request, files: list[Path]) -> None:
         """Give the researcher the results of an approved plan."""
         self._plane(identity).return_results(request.job, files, request.sender)
+
+    def _report(self, digest: str) -> list[Path]:
+        """The report of the plan's finished job, as the aggregator wrote it; empty before there is one."""
+        if self._desk.share is None:
+            return []
+        folder = self._desk.share / REPORTS / digest.removeprefix("sha256:")
+        files = [folder / name for name in REPORT_FILES]
+        return files if all(path.is_file() for path in files) else []
 
     def _plane(self, identity: Identity) -> Plane:
         if self._desk.share is None:
