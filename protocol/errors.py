@@ -187,7 +187,7 @@ class PolicyError(PrivacyError):
 
 
 class ApprovalError(PolicyError):
-    """No valid approval by the hospital's data officers: pending, rejected, expired, withdrawn, or the decisions were changed."""
+    """No valid approval by the data officers: pending, rejected, expired, withdrawn, or their decisions were changed."""
 
 
 class LedgerError(PrivacyError):
