@@ -99,8 +99,10 @@ def submit(
     for hospital in to or sorted(opened.hospitals):
         try:
             with console.status(f"handing over to {hospital}"):
-                done[hospital] = opened.submit(wanted, hospital, note=note)
-            console.print(f"{hospital:<16} handed over, waits for its data officers", markup=False)
+                fresh = opened.submit(wanted, hospital, note=note)
+            done[hospital] = "now" if fresh else "before"
+            said = "handed over, waits for its data officers" if fresh else "was handed over before; see `fedward submit`"
+            console.print(f"{hospital:<16} {said}", markup=False)
         except FedwardError as error:
             failed[hospital] = str(error)
             console.print(f"{hospital:<16} not handed over: {error}", markup=False, style="yellow")

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from protocol.errors import TrustError
 from protocol.governance.pins import email_of, find_pins, introduce, name_of
 from protocol.governance.submission import pack
 from protocol.identity import Identity
@@ -40,13 +41,14 @@ class Researcher:
             plane.ask_for_contact(email)
         return tuple(name_of(email) for email in there)
 
-    def submit(self, plan: Plan, hospital: str, *, cohort: str = "", note: str = "") -> str:
-        """Hand `plan` over, signed. Returns the job's name. Raises TrustError if the hospital's key is not the pinned one."""
+    def submit(self, plan: Plan, hospital: str, *, cohort: str = "", note: str = "") -> bool:
+        """Hand `plan` over, signed. False if it was before. Raises TrustError if the hospital's key is not the pinned one."""
         at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         job = f"{plan.name}-{plan.digest.removeprefix('sha256:')[:12]}"
         files = pack(plan, self.identity, researcher=self.name, hospital=hospital, cohort=cohort, note=note, at=at)
-        self._plane().submit(email_of(hospital, self.consortium), job, files)
-        return job
+        if email_of(hospital, self.consortium) not in self._pins():
+            raise TrustError(f"{hospital} has not been on the share yet; ask its data officers to look, and try again later.")
+        return self._plane().submit(email_of(hospital, self.consortium), job, files)
 
     def answers(self) -> tuple[Answer, ...]:
         """What became of every plan that was handed over."""

@@ -85,9 +85,11 @@ class FolderConnection(SyftboxPlatformConnection):  # type: ignore[misc]
         self.share.put(self._box("peers.json"), json.dumps(peers, indent=1).encode())
 
     def get_peer_requests(self) -> list[str]:
-        inbox, known = self.share.at("p2p", self.email, "inbox"), self._get_peers_json()
-        found = sorted(one.name for one in inbox.iterdir() if one.is_dir()) if inbox.is_dir() else []
-        return [name for name in found if known.get(name, {}).get("state") not in ("accepted", "rejected")]
+        inbox, boxes, known = self.share.at("p2p", self.email, "inbox"), self.share.at("box"), self._get_peers_json()
+        found = {one.name for one in inbox.iterdir() if one.is_dir()} if inbox.is_dir() else set()
+        # Whoever has put a key for us there wants to write: over the broker no empty folder travels.
+        found |= {path.parts[-3] for path in boxes.glob(f"*/bundles/{self.email}.json")}
+        return sorted(name for name in found if known.get(name, {}).get("state") not in ("accepted", "rejected"))
 
     def write_version_file(self, version: VersionInfo) -> None:
         self.share.put(self._box("version.json"), version.to_json().encode())

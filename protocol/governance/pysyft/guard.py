@@ -65,7 +65,9 @@ def check_pin(router: ConnectionRouter, email: str, pins: Mapping[str, str]) -> 
     except ValueError:  # not let in yet
         offered = router.connection_for_receive_message().read_peer_encryption_bundle(email)
         if offered is None:
-            raise TrustError(f"{email} has put no key on the share yet; ask them to write first.") from None
+            raise TrustError(
+                f"{email} has not let us in yet. A hospital does so when its data officers look (`fedward silo requests`)."
+            ) from None
         document = json.loads(offered)["public_encryption_bundle"]
     if syft_crypto_python.SyftPublicKeyBundle.from_did_document(document).identity_fingerprint() != pinned:
         raise TrustError(f"the key on the share under {email} is not the pinned one; someone may be in between. Telephone.")

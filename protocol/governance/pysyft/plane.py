@@ -6,7 +6,8 @@ Nothing that arrives is run, and nothing here decides: decisions are records of 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -114,10 +115,13 @@ class Plane:
     def return_results(self, name: str, files: list[Path], researcher: str) -> None:
         """Give the researcher the results of an approved job."""
         self.sync()
-        with quiet():
-            job = self._client.jobs[name]
+        with TemporaryDirectory() as place, quiet():
+            folder = Path(place) / "results"
+            folder.mkdir()
             for path in files:
-                job.accept_by_depositing_result(str(path))
+                shutil.copyfile(path, folder / path.name)
+            job = self._client.jobs[name]
+            job.accept_by_depositing_result(str(folder))  # once: then the job is done
             job.share_outputs([researcher])
             self._client.sync()
 
@@ -139,8 +143,8 @@ class Plane:
             for one in found
         )
 
-    def submit(self, hospital: str, name: str, files: Mapping[str, bytes]) -> None:
-        """Hand a plan over. Raises TrustError if the hospital's key is not the pinned one."""
+    def submit(self, hospital: str, name: str, files: Mapping[str, bytes]) -> bool:
+        """Hand a plan over; False if it was before. Raises TrustError if the hospital's key is not the pinned one."""
         self.sync()
         self._check(hospital)
         with TemporaryDirectory() as folder:
@@ -148,8 +152,12 @@ class Plane:
                 place = Path(folder) / path
                 place.parent.mkdir(parents=True, exist_ok=True)
                 place.write_bytes(data)
-            with quiet():
-                self._client.submit_python_job(hospital, folder, job_name=name, entrypoint=_ENTRY, force_submission=True)
+            try:
+                with quiet():
+                    self._client.submit_python_job(hospital, folder, job_name=name, entrypoint=_ENTRY, force_submission=True)
+            except FileExistsError:
+                return False
+        return True
 
     def answers(self) -> tuple[Answer, ...]:
         """What became of everything that was handed over. Raises TrustError if a hospital's key is not the pinned one."""
@@ -164,7 +172,7 @@ class Plane:
                     name=str(job.name),
                     status=str(job.status),
                     reason=str(job.review_reason or ""),
-                    results=tuple(Path(path) for path in job.output_paths),
+                    results=tuple(sorted(_results(Path(path) for path in job.output_paths))),
                 )
                 for job in jobs
             )
@@ -189,6 +197,11 @@ class Plane:
             files = {}
         files.pop(_ENTRY, None)
         return Submission(str(job.name), str(job.submitted_by), files, str(job.status))
+
+
+def _results(paths: Iterable[Path]) -> Iterator[Path]:
+    for path in paths:
+        yield from (one for one in path.rglob("*") if one.is_file()) if path.is_dir() else (path,)
 
 
 def _files(folder: Path) -> Iterator[tuple[str, bytes]]:
