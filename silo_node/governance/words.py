@@ -57,7 +57,10 @@ def _leaves(plan: Plan) -> tuple[Line, ...]:
         update = "The change of the model's weights, which the aggregator can read for this hospital alone."
     lines = [Line("What leaves each round?", update, loud=not secure and not private)]
     releases = score_releases(plan)
-    models = 1 if private else 1 + plan.evaluation.alone + (plan.evaluation.personalise != "none")
+    asked = plan.evaluation
+    models = (
+        1 + asked.alone + (asked.personalise != "none") + (asked.recalibrate != "none") + (asked.site_threshold is not None)
+    )
     times = f"{_times(releases['validation'])} on validation patients, {_times(releases['test'] * models)} on test patients"
     how = "with noise" if private else "exact"
     whose = "only summed over hospitals" if plan.evaluation.scores == "summed" else "for this hospital"
