@@ -82,6 +82,8 @@ NAMED_AS = {
     "attempt": "the attempt",
     "purpose": "the purpose",
     "delta": "model change",
+    "weight": "the weight that follows from one",
+    "called": "how many images of each class are called",
 }
 COUNTED = {"counts": "in each group, by class and by bin of the score"}
 COUNTED_MASKED = {"counts": "in its own group, by class and by bin of the score"}
