@@ -24,8 +24,8 @@ LEAVES = (
     "test and validation images by class, and of the training steps",
     "training and proximal losses, and under federation.weighting q_ffl the weight that follows from one; loss and accuracy of "
     "each model on validation and test images",
-    "AUROCs with their variances, their covariances with the hospital's own model, and score histograms by class; where the plan "
-    "asks for thresholds of the hospitals' own, how many images of each class are called at even odds and at that threshold",
+    "AUROCs with their variances, their covariances with the hospital's own model, and score histograms by class; where the "
+    "plan asks for thresholds of the hospitals' own, how many images of each class are called at even odds and at that one",
     *_ALWAYS,
 )
 LEAVES_SUMMED = (
