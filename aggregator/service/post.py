@@ -49,7 +49,7 @@ class Post:
 
     def _exchange(self, silos: set[str]) -> set[str]:
         """Ask each once; those that have more to carry."""
-        asks = {silo: encode(self._courier(silo).ask()) for silo in sorted(silos)}
+        asks = {silo: ask for silo in sorted(silos) if (ask := self._ask(silo))}
         more = set()
         for silo, reply in self._transport.exchange(asks, _DEADLINE_S):
             if isinstance(reply, Failure):
@@ -58,11 +58,20 @@ class Post:
             try:
                 if not self._courier(silo).take(decode_answer(bytes(reply))):
                     more.add(silo)
-            except FedwardError as error:
+            except (FedwardError, OSError) as error:  # OSError: a file where a folder must be, a name that no disk takes
                 fields = {"event": "what a silo gave the courier was not taken", "silo": silo, "reason": str(error)}
                 _log.warning("%s: %s", silo, error, extra=fields)
                 del self._couriers[silo]
         return more
+
+    def _ask(self, silo: str) -> bytes:
+        """Empty if the share cannot be read: the jobs go on without it."""
+        try:
+            return encode(self._courier(silo).ask())
+        except (FedwardError, OSError) as error:
+            fields = {"event": "the share could not be read", "silo": silo, "reason": str(error)}
+            _log.warning("the share could not be read for %s: %s", silo, error, extra=fields)
+            return b""
 
     def _courier(self, silo: str) -> Courier:
         if silo not in self._couriers:

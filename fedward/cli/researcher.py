@@ -46,8 +46,10 @@ def cohorts(folder: DeskOption = _DESK, json_: JsonOption = False) -> None:
     """Browse the cohorts that hospitals show you: one line and a public mock of each; no patient."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     from protocol.governance.pins import name_of
+    from protocol.governance.shown import shown
 
     opened = _open(folder)
     console = Console(stderr=json_, emoji=False, highlight=False)
@@ -58,7 +60,8 @@ def cohorts(folder: DeskOption = _DESK, json_: JsonOption = False) -> None:
     for column in ("hospital", "cohort", "about", "mock"):
         table.add_column(column)
     for one in found:
-        table.add_row(name_of(one.hospital), one.name, one.summary, ", ".join(path.name for path in one.mock))
+        row = (name_of(one.hospital), one.name, one.summary, ", ".join(path.name for path in one.mock))
+        table.add_row(*(Text(shown(cell)) for cell in row))
     console.print(table if found else "No hospital shows you a cohort yet. They were told that you are here.")
     if json_:
         facts = [
@@ -115,8 +118,10 @@ def submit(
 def _answers(opened: Researcher, console: object, json_: bool) -> None:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     from protocol.governance.pins import name_of
+    from protocol.governance.shown import shown
 
     if not isinstance(console, Console):
         return
@@ -127,7 +132,8 @@ def _answers(opened: Researcher, console: object, json_: bool) -> None:
         table.add_column(column)
     for one in found:
         results = ", ".join(str(path) for path in one.results)
-        table.add_row(one.name, name_of(one.hospital), one.status, one.reason, results)
+        row = (one.name, name_of(one.hospital), one.status, one.reason, results)
+        table.add_row(*(Text(shown(cell)) for cell in row))
     console.print(table if found else "Nothing was handed over yet.")
     if json_:
         facts = [

@@ -11,6 +11,7 @@ import typer
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.text import Text
 
     from protocol.governance.standing import Standing
     from protocol.identity import Identity
@@ -86,6 +87,9 @@ def requests(
     """List the plans that were handed over, and how each stands."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
+
+    from protocol.governance.shown import shown
 
     opened, console = open_office(config), Console(stderr=json_, emoji=False, highlight=False)
     _sync(opened, console, offline)
@@ -96,7 +100,7 @@ def requests(
     for one, standing in found:
         cover = one.handed_over.cover
         row = (one.handed_over.plan.name, _short(one), cover.researcher, cover.at[:10], f"{standing.status} {standing.why}")
-        table.add_row(*row, style=_COLOURS[standing.status])
+        table.add_row(*(Text(shown(cell)) for cell in row), style=_COLOURS[standing.status])
     console.print(table if found else "No plan was handed over yet.")
     if json_:
         typer.echo(json.dumps({"requests": [_facts(one, standing) for one, standing in found]}))
@@ -105,7 +109,9 @@ def requests(
 def show(plan: PlanArgument, config: ConfigOption = CONFIG, json_: JsonOption = False) -> None:
     """Read one plan: in plain words, what differs from the plan approved last, its digest, who signed it."""
     from rich.console import Console
+    from rich.text import Text
 
+    from protocol.governance.shown import shown
     from silo_node.governance.words import plain_words
 
     opened = open_office(config)
@@ -113,20 +119,21 @@ def show(plan: PlanArgument, config: ConfigOption = CONFIG, json_: JsonOption = 
     standing = opened.office.approvals.standing(request.digest)
     console = Console(stderr=json_, emoji=False, highlight=False)
     cover = request.handed_over.cover
-    console.print(f"[bold]{request.handed_over.plan.title or request.handed_over.plan.name}[/]")
-    console.print(f"  digest   {request.digest}\n  signed   by {cover.researcher} on {cover.at}", markup=False)
+    console.print(Text(shown(request.handed_over.plan.title or request.handed_over.plan.name), "bold"))
+    console.print(f"  digest   {request.digest}\n  signed   by {shown(cover.researcher)} on {shown(cover.at)}", markup=False)
     if cover.note:
-        console.print(f"  note     {cover.note}", markup=False)
-    console.print(f"  stands   [{_COLOURS[standing.status]}]{standing.status}[/] {standing.why}\n")
+        console.print(f"  note     {shown(cover.note)}", markup=False)
+    console.print(Text.assemble("  stands   ", _stands(standing), "\n"))
     lines = plain_words(request.handed_over.plan)
     for line in lines:
         console.print(f"[bold]{line.question}[/]")
-        console.print(f"  {line.answer}", style="bold yellow" if line.loud else None, markup=False)
+        console.print(f"  {shown(line.answer)}", style="bold yellow" if line.loud else None, markup=False)
     changed = opened.office.since_last_approval(request)
     if changed is not None:
         console.print(f"\n[bold]What differs from the plan approved last[/] ({changed[0][:19]}…)")
         for change in changed[1]:
-            console.print(f"  {change.key}: {change.before or 'not there'} -> {change.after or 'not there'}", markup=False)
+            text = f"{change.key}: {change.before or 'not there'} -> {change.after or 'not there'}"
+            console.print(f"  {shown(text)}", markup=False)
     if json_:
         words = [asdict(line) for line in lines]
         differs = None if changed is None else {"from": changed[0], "changes": [asdict(one) for one in changed[1]]}
@@ -242,6 +249,7 @@ def _key(name: str, key: Path | None) -> Identity:
 
 def _decide(plan: str, verdict: Any, name: str, reason: str, key: Path | None, config: Path, json_: bool) -> None:
     from rich.console import Console
+    from rich.text import Text
 
     from protocol.errors import FedwardError
 
@@ -249,7 +257,7 @@ def _decide(plan: str, verdict: Any, name: str, reason: str, key: Path | None, c
     identity = _key(name, key)
     request = opened.office.find(plan)
     standing = opened.office.decide(request, verdict, name, identity, reason)
-    console.print(f"{_short(request)} [{_COLOURS[standing.status]}]{standing.status}[/] {standing.why}")
+    console.print(Text.assemble(f"{_short(request)} ", _stands(standing)))
     try:
         _sync(opened, console)
     except FedwardError as error:  # the decision holds here; only the researcher does not know it yet
@@ -261,10 +269,20 @@ def _decide(plan: str, verdict: Any, name: str, reason: str, key: Path | None, c
 def _sync(opened: Opened, console: Console, offline: bool = False) -> None:
     if offline:
         return
+    from protocol.governance.shown import shown
+
     with console.status("looking at the share"):
         problems = opened.office.sync(opened.identity)
     for problem in problems:
-        console.print(f"not used: {problem}", style="yellow", markup=False)
+        console.print(f"not used: {shown(problem)}", style="yellow", markup=False)
+
+
+def _stands(standing: Standing) -> Text:
+    from rich.text import Text
+
+    from protocol.governance.shown import shown
+
+    return Text.assemble((standing.status, _COLOURS[standing.status]), f" {shown(standing.why)}")
 
 
 def _short(request: Request) -> str:

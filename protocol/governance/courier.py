@@ -80,7 +80,7 @@ def answer(share: Share, hospital: str, ask: Ask) -> Answer:
         if file.path not in taken:
             share.put(share.find(file.path), file.data)
     for path in ask.gone:
-        share.find(path).unlink(missing_ok=True)
+        share.remove(share.find(path))
     own = _digests(share, hospital, own=True)
     gone = tuple(sorted(ask.held.keys() - own.keys()))
     there = _digests(share, hospital, own=False)
@@ -111,7 +111,7 @@ class Courier:
         for file in found.files:
             self._share.put(self._share.find(file.path), file.data)
         for path in (*found.gone, *found.taken):
-            self._share.find(path).unlink(missing_ok=True)
+            self._share.remove(self._share.find(path))
         self._there = dict(found.held)
         return not found.files and dict(self._there) == self._for_it()
 
@@ -137,8 +137,17 @@ def _belongs(path: str, hospital: str, *, own: bool) -> bool:
 
 
 def _digests(share: Share, hospital: str, *, own: bool) -> dict[str, str]:
-    found = ((share.identify(path), path) for path in _walk(share.root))
-    return {name: hashlib.sha256(share.get(path)).hexdigest() for name, path in found if _belongs(name, hospital, own=own)}
+    named = ((share.identify(path), path) for path in _walk(share.root))
+    read = ((name, _whole(share, path)) for name, path in named if _belongs(name, hospital, own=own))
+    return {name: hashlib.sha256(data).hexdigest() for name, data in read if data is not None}
+
+
+def _whole(share: Share, path: Path) -> bytes | None:
+    """None for what cannot be carried: gone meanwhile, or too large. One such file holds up none of the others."""
+    try:
+        return share.get(path)
+    except (OSError, TrustError):
+        return None
 
 
 def _walk(root: Path) -> Iterable[Path]:
@@ -149,7 +158,9 @@ def _files(share: Share, mine: Mapping[str, str], theirs: Mapping[str, str]) -> 
     found: list[File] = []
     size = 0
     for path in sorted(path for path, digest in mine.items() if theirs.get(path) != digest):
-        data = share.get(share.find(path))
+        data = _whole(share, share.find(path))
+        if data is None:
+            continue
         if found and size + len(data) > LIMIT:
             break
         found.append(File(path, data))

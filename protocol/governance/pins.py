@@ -46,18 +46,24 @@ def introduce(share: Path, email: str, identity: Identity, fingerprint: str) -> 
     folder.put(folder.at("box", email, _FILE), canonical_json(fields | {"signature": identity.sign(fields).hex()}))
 
 
-def find_pins(share: Path, known: Mapping[str, bytes]) -> dict[str, str]:
+def find_pins(share: Path, known: Mapping[str, bytes], problems: list[str] | None = None) -> dict[str, str]:
     """Fingerprints by email, of those parties of `known` (email: Ed25519 public key) that have introduced themselves.
 
-    Raises TrustError for an introduction that the party did not sign.
+    Raises TrustError for an introduction that the party did not sign; where `problems` is given, it is said there and the
+    party has no pin, so that nobody can hold up the others by what is put in their name.
     """
     from protocol.governance.pysyft.share import Share
 
     folder, found = Share(share), {}
     for email, key in known.items():
         path = folder.at("box", email, _FILE)
-        if path.exists():
-            found[email] = _read(folder.get(path)[:_MAX_BYTES], email, key)
+        try:
+            if path.exists():
+                found[email] = _read(folder.get(path)[:_MAX_BYTES], email, key)
+        except (TrustError, OSError) as error:
+            if problems is None:
+                raise
+            problems.append(str(error))
     return found
 
 

@@ -34,7 +34,8 @@ class Standing:
 def standing(decisions: Iterable[Decision], officers: Officers, hospital: str, plan_digest: str, now: datetime) -> Standing:
     """How the plan stands. The newest word of each officer counts; one rejection or withdrawal outweighs any approvals.
 
-    Decisions of people who are no officers, about other plans or at other hospitals, or from the future count for nothing.
+    Decisions of people who are no officers, about other plans or at other hospitals, and approvals from the future count for
+    nothing. A rejection or withdrawal counts at once, also by a clock that is ahead.
     """
     if not 0 < officers.needed <= len(officers.keys):
         return Standing(
@@ -44,7 +45,7 @@ def standing(decisions: Iterable[Decision], officers: Officers, hospital: str, p
     for one in decisions:
         key = officers.keys.get(one.officer)
         ours = one.hospital == hospital and one.plan_digest == plan_digest
-        if ours and key is not None and key.hex() == one.officer_key and moment(one.at) <= now:
+        if ours and key is not None and key.hex() == one.officer_key and (one.verdict != "approve" or moment(one.at) <= now):
             words[one.officer] = one
     for verdict, status in (("reject", "rejected"), ("withdraw", "withdrawn")):
         against = sorted(name for name, one in words.items() if one.verdict == verdict)

@@ -30,13 +30,16 @@ class DecisionLog:
     def decisions(self) -> tuple[Decision, ...]:
         """All of them, the oldest first. Raises ApprovalError if the log was changed, shortened, or cannot be read."""
         if not self._path.exists():
-            return self._known(())
+            if self._remembered()[0] == 0:
+                return ()
+            if not self._path.exists():  # else the first decision was made just now
+                return self._known(())
         with self._locked(os.O_RDONLY, fcntl.LOCK_SH) as descriptor:
             status = os.fstat(descriptor)
             stamp = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
             if self._read is None or self._read[0] != stamp:
                 self._read = stamp, self._parse(_all(descriptor))
-        return self._known(self._read[1])
+            return self._known(self._read[1])  # under the lock: or a decision made meanwhile would look like a lost one
 
     def add(self, make: Callable[[str], Decision]) -> Decision:
         """Append what `make` makes of the digest of the newest decision; it is safe on disk when this returns."""

@@ -7,7 +7,10 @@ A researcher tries a plan on it before handing it over. Nothing in it is of a pa
 from __future__ import annotations
 
 import json
+import lzma
+import shutil
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -70,7 +73,8 @@ def open_mock(path: Path, folder: Path) -> CohortStore:
                 raise StoreError(f"{path.name} is no mock: larger than any, or with folders in it.")
             folder.mkdir(parents=True)
             archive.extractall(folder)
-    except (zipfile.BadZipFile, OSError) as error:
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError, RuntimeError, ValueError) as error:
+        shutil.rmtree(folder, ignore_errors=True)  # or half a mock would be taken for one
         raise StoreError(f"{path.name} cannot be unpacked; ask the hospital to publish it again.") from error
     return CohortStore.open(folder)
 

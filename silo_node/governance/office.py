@@ -13,6 +13,7 @@ from protocol.errors import ApprovalError, FedwardError
 from protocol.governance.courier import REPORT_FILES, REPORTS
 from protocol.governance.decisions import Decision, Verdict, decide
 from protocol.governance.pins import email_of, find_pins, introduce
+from protocol.governance.pysyft.share import Share
 from protocol.governance.standing import Officers, Standing
 from protocol.identity import Identity
 from silo_node.governance.approvals import ApprovedByOfficers
@@ -22,7 +23,7 @@ from silo_node.governance.requests import Request, RequestBook
 from silo_node.policy import Policy
 
 if TYPE_CHECKING:
-    from protocol.governance.pysyft.plane import Plane
+    from protocol.governance.pysyft.plane import Plane, Submission
 
 _log = logging.getLogger(__name__)
 
@@ -118,25 +119,37 @@ class Office:
 
         `identity` is the hospital's own: it signs which PySyft key is ours.
         """
-        plane, problems = self._plane(identity), []
+        problems: list[str] = []
+        plane = self._plane(identity, problems)
         for who in plane.requests_for_contact():
             try:
                 plane.let_in(who)
             except FedwardError as error:
                 problems.append(f"{who} asks to be let in and was not: {error}")
+            except Exception as error:  # whatever PySyft raises at what somebody put there as a key
+                problems.append(f"{who} asks to be let in and was not: what it offers is no key ({type(error).__name__})")
         for one in plane.submissions():
             try:
                 request = self._book.take_up(one.name, one.researcher, one.files)
-            except FedwardError as error:
+            except (FedwardError, OSError, ValueError) as error:
                 problems.append(f"{one.name} of {one.researcher}: {error}")
                 continue
             standing = self.approvals.standing(request.digest)
-            if one.status == "pending" and standing.status in ("approved", "rejected"):
-                plane.answer(one.name, approved=standing.status == "approved", reason=f"{standing.status} {standing.why}")
-            if one.status != "done" and standing.status == "approved" and (report := self._report(request.digest)):
-                plane.return_results(one.name, report, one.researcher)
+            try:
+                self._tell(plane, one, standing, request.digest)
+            except Exception as error:  # whatever PySyft raises at a job that somebody prepared: the others go on
+                _log.warning("an answer could not be sent: %s", type(error).__name__)
+                problems.append(f"the answer to {one.name} of {one.researcher} could not be sent ({type(error).__name__})")
         problems += [f"a message of {who} could not be used and was put aside" for who in plane.sync()]
         return tuple(problems)
+
+    def _tell(self, plane: Plane, one: Submission, standing: Standing, digest: str) -> None:
+        """Let the researcher know how the plan stands, and give back the report once there is one."""
+        if one.status == "pending" and standing.status in ("approved", "rejected"):
+            said = f"{standing.status} {standing.why}"
+            plane.answer(one.name, one.researcher, approved=standing.status == "approved", reason=said)
+        if one.status != "done" and standing.status == "approved" and (report := self._report(digest)):
+            plane.return_results(one.name, report, one.researcher)
 
     def publish(self, identity: Identity, name: str, mock: Path, manifest: Path, summary: str) -> None:
         """Show a cohort to the researchers of the policy: `mock` is for them, `manifest` stays here."""
@@ -144,23 +157,27 @@ class Office:
 
     def return_results(self, identity: Identity, request: Request, files: list[Path]) -> None:
         """Give the researcher the results of an approved plan."""
-        self._plane(identity).return_results(request.job, files, request.sender)
+        read = {path.name: path.read_bytes() for path in files}
+        self._plane(identity).return_results(request.job, read, request.sender)
 
-    def _report(self, digest: str) -> list[Path]:
-        """The report of the plan's finished job, as the aggregator wrote it; empty before there is one."""
+    def _report(self, digest: str) -> dict[str, bytes]:
+        """The report of the plan's finished job, as the aggregator wrote it; empty before there is one. Raises TrustError.
+
+        No link is followed: whoever can write on the share could have a file of the hospital's own sent to the researcher.
+        """
         if self._desk.share is None:
-            return []
-        folder = self._desk.share / REPORTS / digest.removeprefix("sha256:")
-        files = [folder / name for name in REPORT_FILES]
-        return files if all(path.is_file() for path in files) else []
+            return {}
+        share = Share(self._desk.share)
+        files = {name: share.at(REPORTS, digest.removeprefix("sha256:"), name) for name in REPORT_FILES}
+        return {name: share.get(path) for name, path in files.items()} if all(path.exists() for path in files.values()) else {}
 
-    def _plane(self, identity: Identity) -> Plane:
+    def _plane(self, identity: Identity, problems: list[str] | None = None) -> Plane:
         if self._desk.share is None:
             raise ApprovalError("the hospital's configuration names no share; set it to the folder that researchers reach too.")
         from protocol.governance.pysyft.plane import Plane
 
         email, home = self._email(self._desk.hospital), self._desk.folder / "pysyft"
-        pins = find_pins(self._desk.share, {self._email(name): key for name, key in self._researchers.items()})
+        pins = find_pins(self._desk.share, {self._email(name): key for name, key in self._researchers.items()}, problems)
         plane = Plane(email, home, self._desk.share, "hospital", pins)
         introduce(self._desk.share, email, identity, plane.fingerprint)
         return plane

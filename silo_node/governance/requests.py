@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from protocol.errors import FedwardError, InputError
 from protocol.governance.submission import COVER, PLAN, HandedOver, parse, unpack
 
 _JOB = "job.json"
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -48,16 +50,24 @@ class RequestBook:
         return request
 
     def all(self) -> tuple[Request, ...]:
-        """Every request, the newest first."""
+        """Every request that can be read, the newest first. One that cannot is said in the log, and holds up none."""
         if not self._folder.is_dir():
             return ()
-        found = [self._open(place) for place in self._folder.iterdir() if (place / _JOB).exists()]
+        found = []
+        for place in self._folder.iterdir():
+            try:
+                found += [self._open(place)] if (place / _JOB).exists() else []
+            except InputError as error:
+                _log.warning("%s", error)
         return tuple(sorted(found, key=lambda one: (one.handed_over.cover.at, one.digest), reverse=True))
 
     def find(self, text: str) -> Request:
-        """The request whose plan's digest begins so, or whose plan or job has that name. Raises InputError."""
+        """The request whose plan's digest begins so, or whose plan or job has that name. Raises InputError.
+
+        A whole digest is one plan's, whatever name a researcher gave to another.
+        """
         wanted = text.removeprefix("sha256:")
-        found = [
+        found = [one for one in self.all() if one.digest.removeprefix("sha256:") == wanted] or [
             one
             for one in self.all()
             if (len(wanted) >= 4 and one.digest.removeprefix("sha256:").startswith(wanted))

@@ -110,7 +110,7 @@ class Service:
         """Plans and answers of the officers' desk: encrypted files of the share, and the public mock; never of the cohort."""
         try:
             return encode(answer(Share(self._where.share), email_of(self.name, self._consortium), decode_ask(request)))
-        except FedwardError as error:
+        except (FedwardError, OSError) as error:
             fields = {"event": "what the courier brought was not taken", "silo": self.name, "reason": str(error)}
             _log.warning("courier: %s", error, extra=fields)
             return b""

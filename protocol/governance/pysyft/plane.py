@@ -6,7 +6,6 @@ Nothing that arrives is run, and nothing here decides: decisions are records of 
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,22 +104,22 @@ class Plane:
             self.sync()
             return tuple(self._read(job) for job in self._client.jobs)
 
-    def answer(self, name: str, *, approved: bool, reason: str) -> None:
+    def answer(self, name: str, researcher: str, *, approved: bool, reason: str) -> None:
         """Tell the researcher what was decided. It decides nothing by itself."""
         with quiet():
-            job = self._client.jobs[name]
+            job = self._job(name, researcher)
             (job.approve if approved else job.reject)(reason=reason)
             self._client.sync()
 
-    def return_results(self, name: str, files: list[Path], researcher: str) -> None:
-        """Give the researcher the results of an approved job."""
+    def return_results(self, name: str, files: Mapping[str, bytes], researcher: str) -> None:
+        """Give the researcher the results of an approved job: their bytes by name."""
         self.sync()
         with TemporaryDirectory() as place, quiet():
             folder = Path(place) / "results"
             folder.mkdir()
-            for path in files:
-                shutil.copyfile(path, folder / path.name)
-            job = self._client.jobs[name]
+            for file, data in files.items():
+                (folder / Path(file).name).write_bytes(data)
+            job = self._job(name, researcher)
             job.accept_by_depositing_result(str(folder))  # once: then the job is done
             job.share_outputs([researcher])
             self._client.sync()
@@ -183,6 +182,13 @@ class Plane:
     def _router(self) -> Any:
         engine = self._client.sync_engine
         return (engine.datasite_owner_syncer if self._role == "hospital" else engine.datasite_watcher_syncer).connection_router
+
+    def _job(self, name: str, researcher: str) -> Any:
+        """By name alone PySyft finds the first: anybody can give a job the name of somebody else's."""
+        for job in self._client.jobs:
+            if str(job.name) == name and str(job.submitted_by) == researcher:
+                return job
+        raise TrustError(f"{researcher} has handed over no job {name!r}.")
 
     def _check(self, other: str) -> None:
         from protocol.governance.pysyft.guard import check_pin

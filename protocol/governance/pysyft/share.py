@@ -11,7 +11,9 @@ courier's rules); what is in the files is encrypted and signed by PySyft for the
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import uuid
 from pathlib import Path
 
@@ -43,8 +45,13 @@ class Share:
         return path.relative_to(self.root).as_posix()
 
     def put(self, path: Path, data: bytes) -> str:
-        """Write a file durably; readers see the old one or the new one. Returns its identifier."""
+        """Write a file durably; readers see the old one or the new one. Returns its identifier.
+
+        Raises TrustError if a folder on the way is a link that leads outside.
+        """
+        self._inside(path)  # before a folder is made, and after
         path.parent.mkdir(parents=True, exist_ok=True)
+        self._inside(path)
         partial = path.parent / f".{uuid.uuid4().hex}.part"
         with partial.open("wb") as handle:
             handle.write(data)
@@ -54,15 +61,46 @@ class Share:
         return self.identify(path)
 
     def get(self, path: Path) -> bytes:
-        """A file's bytes. Raises TrustError for a link or what is larger than anything of ours, OSError if it is not there."""
-        if path.is_symlink() or not path.resolve().is_relative_to(self.root):
-            raise TrustError(f"{path.name} on the share is a link; it was not read.")
-        if path.stat().st_size > _MAX_BYTES:
-            raise TrustError(f"{path.name} on the share is larger than {_MAX_BYTES >> 20} MiB; it was not read.")
-        return path.read_bytes()
+        """A file's bytes. Raises TrustError for a link or what is larger than anything of ours, OSError if it is not there.
+
+        A pipe that somebody put there is no file of ours either: whoever opened it would wait for ever.
+        """
+        self._inside(path)
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise TrustError(f"{path.name!r} on the share is a link; it was not read.") from error
+            raise
+        try:
+            data = _read(descriptor, path.name)
+        finally:
+            os.close(descriptor)
+        if len(data) > _MAX_BYTES:
+            raise TrustError(f"{path.name!r} on the share is larger than {_MAX_BYTES >> 20} MiB; it was not read.")
+        return data
+
+    def remove(self, path: Path) -> None:
+        """Take a file away, if it is there. Raises TrustError if a folder on the way is a link that leads outside."""
+        self._inside(path)
+        path.unlink(missing_ok=True)
 
     def names(self, folder: Path) -> list[str]:
         """The plain files in a folder, sorted; none if there is no such folder."""
         if not folder.is_dir():
             return []
         return sorted(one.name for one in folder.iterdir() if one.is_file() and not one.is_symlink() and one.name[0] != ".")
+
+    def _inside(self, path: Path) -> None:
+        if not path.parent.resolve().is_relative_to(self.root):
+            raise TrustError(f"{path.parent.name!r} on the share is a link that leads outside; nothing was read or written.")
+
+
+def _read(descriptor: int, name: str) -> bytes:
+    """At most one byte more than a file of ours has. Raises TrustError for what is no file."""
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        raise TrustError(f"{name!r} on the share is no file; it was not read.")
+    data = bytearray()
+    while len(data) <= _MAX_BYTES and (block := os.read(descriptor, min(1 << 20, _MAX_BYTES + 1 - len(data)))):
+        data += block
+    return bytes(data)

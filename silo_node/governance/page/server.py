@@ -9,7 +9,8 @@ from __future__ import annotations
 import hmac
 import secrets
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Lock
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 from protocol.errors import FedwardError, InputError
@@ -19,6 +20,8 @@ from silo_node.governance.office import Office
 from silo_node.governance.page.views import error_page, list_page, plan_page
 
 _MAX_FORM = 64 << 10
+_PATIENCE_S = 10.0
+"""How long a browser may take to say what it wants. Others do not wait for it: another page can open connections, too."""
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none'; "
     "frame-ancestors 'none'",
@@ -41,9 +44,12 @@ class ReviewPage:
         self._office, self._hospital, self._officer = office, hospital, officer
         self._key, self._own, self._spent = key, own, spent
         self._token, self._said = secrets.token_urlsafe(24), ""
+        self._one_at_a_time = Lock()
         page = self
 
         class Handler(BaseHTTPRequestHandler):
+            timeout = _PATIENCE_S
+
             def do_GET(self) -> None:
                 page._respond(self, None)
 
@@ -53,7 +59,7 @@ class ReviewPage:
             def log_message(self, *_: object) -> None:
                 """Addresses hold the secret."""
 
-        self._server = HTTPServer(("127.0.0.1", port), Handler)
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
 
     @property
     def address(self) -> str:
@@ -78,10 +84,12 @@ class ReviewPage:
             self._send(request, 403, error_page("Open the address that the command printed.", self._hospital))
             return
         try:
-            if length is None:
-                self._show(request, rest[0], dict(parse_qs(parts.query)))
-            else:
-                self._change(request, rest[0], self._form(request, length))
+            form = None if length is None else self._form(request, length)
+            with self._one_at_a_time:
+                if form is None:
+                    self._show(request, rest[0], dict(parse_qs(parts.query)))
+                else:
+                    self._change(request, rest[0], form)
         except FedwardError as error:
             self._send(request, 400, error_page(str(error), self._hospital))
 
@@ -125,9 +133,11 @@ class ReviewPage:
             self._office.sync(self._own)
         except FedwardError as error:
             self._said = f"The researcher was not told yet: {error}"
+        except Exception as error:  # whatever PySyft raises at what lies on the share
+            self._said = f"The researcher was not told yet ({type(error).__name__})."
 
     def _form(self, request: BaseHTTPRequestHandler, length: str) -> dict[str, str]:
-        if not length.isdigit() or int(length) > _MAX_FORM:
+        if not (length.isascii() and length.isdigit()) or int(length[:9]) > _MAX_FORM:
             raise InputError("the form is too large.")
         data = request.rfile.read(int(length)).decode("utf-8", "replace")
         return {key: values[0] for key, values in parse_qs(data).items()}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from jinja2 import Environment, StrictUndefined
 
+from protocol.governance.shown import shown
 from silo_node.governance.words import plain_words
 
 if TYPE_CHECKING:
@@ -58,4 +59,11 @@ def _environment() -> Environment:
     from jinja2 import DictLoader
 
     sources = {kind: (_HERE / f"{kind}.html.j2").read_text(encoding="utf-8") for kind in ("base", "list", "plan", "error")}
-    return Environment(loader=DictLoader(sources), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    return Environment(
+        loader=DictLoader(sources), autoescape=True, undefined=StrictUndefined, trim_blocks=True, finalize=_finalize
+    )
+
+
+def _finalize(value: object) -> object:
+    """Text that is not our own template's."""
+    return shown(value) if isinstance(value, str) and not hasattr(value, "__html__") else value

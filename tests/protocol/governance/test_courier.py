@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -141,3 +142,36 @@ def test_any_bytes_are_a_message_or_refused_by_name(data: bytes) -> None:
             decode(data)
         with pytest.raises(MessageError):
             decode(courier.PREFIX + b"\xc1" + data)
+
+
+def test_a_file_that_cannot_be_carried_holds_up_none_of_the_others(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("protocol.governance.pysyft.share._MAX_BYTES", 100)
+    folder = pair.office.at("p2p", NORTH, "inbox", ALICE)
+    folder.mkdir(parents=True)
+    (folder / "huge").write_bytes(b"x" * 101)
+    put(pair.office, f"p2p/{NORTH}/inbox/{ALICE}/one", b"sealed")
+    pair.carry()
+    assert there(pair.north, f"p2p/{NORTH}/inbox/{ALICE}/one")
+    assert not there(pair.north, f"p2p/{NORTH}/inbox/{ALICE}/huge")
+
+
+@pytest.mark.parametrize("how", ["files", "gone"])
+def test_nothing_is_written_or_taken_away_through_a_link_that_leads_outside(pair: Pair, tmp_path: Path, how: str) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "one").write_bytes(b"the hospital's own")
+    pair.north.at("p2p", NORTH, "inbox").mkdir(parents=True)
+    pair.north.at("p2p", NORTH, "inbox", ALICE).symlink_to(outside)
+    path = f"p2p/{NORTH}/inbox/{ALICE}/one"
+    with pytest.raises(TrustError, match="leads outside"):
+        courier.answer(pair.north, NORTH, Ask((File(path, b"forged"),), (), {}) if how == "files" else Ask((), (path,), {}))
+    assert (outside / "one").read_bytes() == b"the hospital's own"
+
+
+def test_a_link_or_a_pipe_on_the_share_is_not_read(pair: Pair, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_bytes(b"key")
+    (pair.north.root / "link").symlink_to(tmp_path / "secret")
+    os.mkfifo(pair.north.root / "pipe")
+    for name, why in (("link", "is a link"), ("pipe", "is no file")):
+        with pytest.raises(TrustError, match=why):
+            pair.north.get(pair.north.at(name))

@@ -66,13 +66,13 @@ def test_a_cohort_is_published_a_plan_handed_over_answered_and_its_results_retur
     world.open(ALICE).submit(NORTH, "study-1", {"plan.yaml": PLAN, "code/network.py": b"x = 1\n"})
     north = world.open(NORTH)
     assert north.submissions() == (Submission("study-1", ALICE, {"plan.yaml": PLAN, "code/network.py": b"x = 1\n"}, "pending"),)
-    north.answer("study-1", approved=True, reason="fine")
+    north.answer("study-1", ALICE, approved=True, reason="fine")
     (answer,) = world.open(ALICE).answers()
     assert (answer.status, answer.reason, answer.results) == ("approved", "fine", ())
 
     result = world.folder / "report.json"
     result.write_text('{"auroc": 0.8}')
-    north.return_results("study-1", [result], ALICE)
+    north.return_results("study-1", {result.name: result.read_bytes()}, ALICE)
     (answer,) = world.open(ALICE).answers()
     assert [path.read_text() for path in answer.results] == ['{"auroc": 0.8}']
 
@@ -82,7 +82,7 @@ def test_a_rejection_reaches_the_researcher_with_its_reason(world: World) -> Non
     world.open(ALICE).submit(NORTH, "study-1", {"plan.yaml": PLAN})
     north = world.open(NORTH)
     north.submissions()
-    north.answer("study-1", approved=False, reason="no differential privacy")
+    north.answer("study-1", ALICE, approved=False, reason="no differential privacy")
     (answer,) = world.open(ALICE).answers()
     assert (answer.status, answer.reason) == ("rejected", "no differential privacy")
 

@@ -191,3 +191,10 @@ def test_only_an_approval_ends_and_it_ends_later(office: Office, verdict: str, e
             at=NOW,
             expires=expires,
         )
+
+
+@pytest.mark.parametrize(("verdict", "status"), [("withdraw", "withdrawn"), ("reject", "rejected")])
+def test_a_no_counts_at_once_also_by_a_clock_that_is_ahead(office: Office, verdict: str, status: str) -> None:
+    office.say("ann", "approve")
+    office.say("ann", verdict, days_ago=-0.01)
+    assert office.now().status == status

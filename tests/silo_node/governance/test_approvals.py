@@ -146,3 +146,20 @@ def test_the_decisions_are_for_their_owner_only(hospital: Hospital) -> None:
 
 def test_an_operator_who_answers_for_every_plan_is_named_as_such() -> None:
     assert ApprovedLocally().require(PLAN) == LOCAL
+
+
+def test_a_decision_made_while_the_node_asks_does_not_look_like_a_lost_one(hospital: Hospital) -> None:
+    hospital.say("approve")
+    node = hospital.restarted()
+    known = node.log._known
+    other = Thread(target=lambda: hospital.say("approve", plan="sha256:" + "c" * 64))
+
+    def late(found: tuple[Decision, ...]) -> tuple[Decision, ...]:
+        other.start()  # an officer decides after the log was read; it must wait until it was compared
+        other.join(0.3)
+        return known(found)
+
+    node.log._known = late  # type: ignore[method-assign]
+    assert node.require(PLAN).startswith("sha256:")
+    other.join(20)
+    assert len(hospital.restarted().log.decisions()) == 2

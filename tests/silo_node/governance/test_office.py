@@ -12,6 +12,7 @@ pytest.importorskip("syft_rds")
 
 from protocol.errors import ApprovalError, InputError
 from protocol.governance.researcher import Researcher
+from protocol.governance.submission import pack
 from protocol.identity import Identity
 from protocol.plan import Plan, parse_plan, plan_template
 from silo_node.governance.office import Desk, Office
@@ -180,3 +181,74 @@ def test_what_an_officer_reads_says_what_leaves_and_what_it_costs() -> None:
     assert len(said) >= 7
     assert "epsilon" in said["What does it cost a patient?"]
     assert "masked" in said["What leaves each round?"]
+
+
+def test_a_link_in_place_of_the_report_sends_no_file_of_the_hospital_out(story: Story) -> None:
+    story.researcher().submit(a_plan(), "north")
+    story.sync()
+    story.say("approve")
+    (story.folder / "secret").write_text("the hospital's key")
+    folder = story.share / "reports" / a_plan().digest.removeprefix("sha256:")
+    folder.mkdir(parents=True)
+    for name in ("report.json", "report.html"):
+        (folder / name).symlink_to(story.folder / "secret")
+    assert any("could not be sent" in problem for problem in story.sync())
+    (answer,) = story.researcher().answers()
+    assert (answer.status, answer.results) == ("approved", ())
+
+
+def test_an_introduction_that_is_junk_holds_up_nobody_else(story: Story) -> None:
+    carol = story.keys["mallory"].public_key.hex()
+    story.policy = story.policy.model_copy(update={"researchers": {**story.policy.researchers, "carol": carol}})
+    junk = story.share / "box" / "carol@demo.invalid" / "pin.json"
+    junk.parent.mkdir(parents=True)
+    junk.write_bytes(b"{}")
+    story.researcher().submit(a_plan(), "north")
+    (problem,) = story.sync()
+    assert "carol@demo.invalid" in problem
+    assert len(story.office.requests()) == 1
+
+
+def test_a_request_that_cannot_be_read_holds_up_no_other(story: Story) -> None:
+    story.researcher().submit(a_plan(), "north")
+    story.researcher().submit(a_plan(rounds=7), "north")
+    story.sync()
+    (story.folder / "governance" / "requests" / a_plan().digest.removeprefix("sha256:") / "plan.json").write_bytes(b"{}")
+    assert [one.digest for one, _ in story.office.requests()] == [a_plan(rounds=7).digest]
+
+
+def test_a_job_named_like_another_plan_does_not_take_its_place(story: Story) -> None:
+    story.researcher().submit(a_plan(), "north")
+    story.sync()
+    book = story.office._book
+    files = pack(
+        a_plan(rounds=7),
+        story.keys["alice"],
+        researcher="alice",
+        hospital="north",
+        cohort="",
+        note="",
+        at="2026-11-21T09:00:00Z",
+    )
+    book.take_up(a_plan().digest, "alice@demo.invalid", files)
+    assert story.office.find(a_plan().digest).digest == a_plan().digest
+
+
+def test_the_answer_goes_to_the_job_of_the_one_who_is_answered(story: Story) -> None:
+    carol = story.keys["mallory"]
+    keys = {**story.policy.researchers, "aaron": carol.public_key.hex()}  # PySyft finds the first of two jobs of one name
+    story.policy = story.policy.model_copy(update={"researchers": keys})
+    aaron = story.researcher("aaron", key="mallory")
+    aaron.cohorts()
+    aaron.ask_for_contact()
+    story.sync()
+    mine, theirs = a_plan(), a_plan(rounds=7)
+    story.researcher().submit(mine, "north")
+    files = pack(theirs, carol, researcher="aaron", hospital="north", cohort="", note="", at="2026-11-21T09:00:00Z")
+    name = f"{mine.name}-{mine.digest.removeprefix('sha256:')[:12]}"
+    aaron._plane().submit("north@demo.invalid", name, files)
+    story.sync()
+    assert story.say("approve", plan=mine) == "approved"
+    assert story.sync() == ()
+    (to_alice,), (to_aaron,) = story.researcher().answers(), story.researcher("aaron", key="mallory").answers()
+    assert (to_alice.status, to_aaron.status) == ("approved", "pending")

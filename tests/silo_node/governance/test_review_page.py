@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import socket
 from collections.abc import Iterator, Mapping
 from html.parser import HTMLParser
 from pathlib import Path
@@ -13,7 +14,9 @@ import pytest
 
 pytest.importorskip("syft_rds")
 
+from protocol.governance.shown import shown
 from silo_node.governance.page.server import ReviewPage
+from silo_node.governance.page.views import error_page
 from tests.silo_node.governance.test_office import Story, a_plan
 
 
@@ -160,3 +163,14 @@ def test_every_field_is_named_and_headings_descend(browser: Browser) -> None:
         assert labels.fields <= labels.named
         assert labels.headings[0] == "h1"
         assert labels.headings.count("h1") == 1
+
+
+def test_a_connection_that_says_nothing_keeps_nobody_waiting(browser: Browser) -> None:
+    with socket.create_connection(("127.0.0.1", browser.port)) as silent:
+        silent.sendall(b"GET ")
+        assert browser.ask()[0] == 200
+
+
+def test_text_that_would_run_backwards_or_move_the_cursor_is_made_visible() -> None:
+    assert "\u202e" not in error_page("plan \u202eesrever", "north")
+    assert shown("a\x1b[2Jb\r\n\tc") == "a\ufffd[2Jb\ufffd\n\tc"
