@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from evaluation.report.audit_words import family, figure_name, why_missing
+from evaluation.report.missing import count_words
 
 _LONGEST = 4900  # characters of a version's description: MLflow's store keeps 5,000
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]|])")
@@ -63,12 +64,14 @@ def _lines(report: dict[str, Any]) -> Iterator[str]:
 
 
 def _data(report: dict[str, Any]) -> Iterator[str]:
-    if report["cohort"]["n_patients"] is None:
+    if report["privacy"]["mechanism"] != "none":
         yield f"{report['cohort']['n_sites']} hospitals; under differential privacy they release no counts of their cohorts."
         return
     yield "| hospital | patients | train | validate | test | scanners |\n|---|--:|--:|--:|--:|---|"
     for site in report["sites"]:
-        counts = " | ".join(f"{site[key]:,}" for key in ("n_patients", "n_train", "n_validation", "n_test"))
+        counts = " | ".join(
+            count_words(site[key], site, key, report) for key in ("n_patients", "n_train", "n_validation", "n_test")
+        )
         yield f"| {_text(site['id'])} | {counts} | {_text(', '.join(site['manufacturers']) or 'unknown')} |"
 
 

@@ -40,11 +40,11 @@ class MlflowTracker:
                 self._open(event)
             elif isinstance(event, RoundCommitted):
                 record = event.record
-                parent, silos = of_round(record)
+                parent, silos = of_round(record, weights=not self._smallest)
                 parent |= of_spent(self._spent, record.round)
                 self._log((parent, silos), record.round, record.started_at + record.seconds)
             elif isinstance(event, Scored):
-                parent, silos = of_scores(event.record)
+                parent, silos = of_scores(event.record, self._smallest)
                 self._log((parent | of_sites(event.record), silos), event.record.round, event.record.at)
             elif isinstance(event, Audited):
                 self._log((of_audit(event), {}), event.record.round, event.record.at)
@@ -97,6 +97,8 @@ class MlflowTracker:
 
     def _open(self, event: JobOpened) -> None:
         self._spent = Spent(event.plan)
+        audit, exact = event.plan.evaluation.audit, event.plan.privacy.mechanism == "none"
+        self._smallest = audit.smallest_cell if audit is not None and exact else 0
         self._client = _client(self.uri)
         experiment = self._experiment(event.plan.name)
         tags = {"fl.job": event.job, "fl.plan_digest": event.plan.digest, "fl.mechanism": event.plan.privacy.mechanism}
@@ -105,7 +107,7 @@ class MlflowTracker:
             child = {"mlflow.parentRunId": self._parent, "fl.silo": silo, "mlflow.runName": silo, "fl.role": "silo"}
             self._children[silo] = self._run(experiment, tags | child)
             if (description := event.roster.descriptions.get(silo)) is not None:
-                self._params(self._children[silo], _of_cohort(description))
+                self._params(self._children[silo], _of_cohort(description, counts=not self._smallest))
         self._params(self._parent, flatten(event.plan.to_json()) | {"plan_digest": event.plan.digest})
         self._params(self._parent, of_guarantee(self._spent))
         self._params(self._parent, {f"environment/{name}": value for name, value in self._environment.items()})
@@ -164,10 +166,11 @@ class MlflowTracker:
         _log.debug("mlflow", exc_info=error)
 
 
-def _of_cohort(description: Description | PrivateDescription) -> dict[str, str]:
+def _of_cohort(description: Description | PrivateDescription, *, counts: bool) -> dict[str, str]:
     if isinstance(description, PrivateDescription):
         return {"cohort": description.cohort}
-    return {"store_digest": description.store_digest, "n_train": str(description.n_train)}
+    # Which counts an audit withholds is known only at the end, when all of them are there: until then none is told.
+    return {"store_digest": description.store_digest} | ({"n_train": str(description.n_train)} if counts else {})
 
 
 def _client(uri: str) -> Any:

@@ -9,6 +9,7 @@ from aggregator.spent import Spent
 from evaluation.federated import pooled, site_auroc
 from evaluation.measure import class_aurocs
 from evaluation.measured import Measured
+from evaluation.report.small_cells import rests_on_few
 from evaluation.summed import ExactSum
 from protocol.messages import Scores
 
@@ -17,8 +18,11 @@ Metrics = dict[str, float]
 _SPLITS = {"validation": "val", "test": "test"}
 
 
-def of_round(record: RoundRecord) -> tuple[Metrics, dict[str, Metrics]]:
-    """A committed round: metrics of the parent run, and of each silo's run. Under a private plan silos say nothing of it."""
+def of_round(record: RoundRecord, *, weights: bool = True) -> tuple[Metrics, dict[str, Metrics]]:
+    """A committed round: metrics of the parent run, and of each silo's run. Under a private plan silos say nothing of it.
+
+    Without `weights` nothing is said of them: they are shares of the training images.
+    """
     said: dict[str, Mapping[str, float]] = {
         "train/loss": record.losses,
         "train/proximal": record.proximals,
@@ -27,9 +31,10 @@ def of_round(record: RoundRecord) -> tuple[Metrics, dict[str, Metrics]]:
         "train/work": record.work,
     }
     whole = sum(record.weights.values()) or 1.0
+    shares = {silo: weight / whole for silo, weight in record.weights.items()} if weights else {}  # masked ones are unknown
     silos = {
         silo: {name: float(values[silo]) for name, values in said.items() if silo in values}
-        | ({"federation/weight": record.weights[silo] / whole} if silo in record.weights else {})  # masked ones are unknown
+        | ({"federation/weight": shares[silo]} if silo in shares else {})
         | ({"federation/upload_mb": record.upload_bytes[silo] / 1e6} if silo in record.upload_bytes else {})
         for silo in record.aggregated
     }
@@ -63,19 +68,23 @@ def of_guarantee(spent: Spent) -> dict[str, str]:
     return {f"guarantee/{name}": f"{getattr(promise, name):.6g}" for name in names} | {"guarantee/unit": promise.unit}
 
 
-def of_scores(record: ScoresRecord) -> tuple[Metrics, dict[str, Metrics]]:
+def of_scores(record: ScoresRecord, smallest: int = 0) -> tuple[Metrics, dict[str, Metrics]]:
     """One scoring. `val/auroc` stands in the parent run too, so that comparing the runs overlays all silos and the whole.
 
-    Where only a sum is known, silos' runs get nothing.
+    Where only a sum is known, silos' runs get nothing. With `smallest`, an audit's smallest cell, they get no count, and no
+    figure that rests on 1 to smallest - 1 images of a class.
     """
     split = _SPLITS[record.split]
     suffix = "" if record.kind == "federated" else f"_{record.kind}"
     silos: dict[str, Metrics] = {}
     for silo, scores in record.scores.items():
         loss = {f"{split}/loss{suffix}": scores.loss} if isinstance(scores, Scores) else {}
+        if smallest and rests_on_few(scores, smallest):
+            continue
         rarest = min(min(one.n_positive, one.n_negative) for one in class_aurocs(scores))
         # Beside the AUROC, so that nobody takes a curve over a handful of images for more than it is.
-        silos[silo] = loss | {f"{split}/rarest_class": float(rarest)} | _auroc(f"{split}/auroc{suffix}", site_auroc(scores))
+        count = {} if smallest else {f"{split}/rarest_class": float(rarest)}
+        silos[silo] = loss | count | _auroc(f"{split}/auroc{suffix}", site_auroc(scores))
     parent = {f"site/{silo}/{name}": value for silo, metrics in silos.items() for name, value in metrics.items()}
     if record.summed is not None:
         whole = pooled([record.summed])

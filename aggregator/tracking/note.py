@@ -19,7 +19,8 @@ def note(report: dict[str, Any]) -> str:
     rows = ["| hospital | train | test | federated | alone | personalised |", "|---|--:|--:|--:|--:|--:|"]
     for site in report["sites"]:
         cells = " | ".join(_cell(site.get(key)) for key in ("auroc", "alone", "personalised"))
-        rows.append(f"| {site['id']} | {site['n_train']} | {site['n_test']} | {cells} |")
+        train, test = ("–" if site[key] is None else str(site[key]) for key in ("n_train", "n_test"))
+        rows.append(f"| {site['id']} | {train} | {test} | {cells} |")
     rows.append(f"| **all together** | | | **{_cell(report['performance']['global']['auroc'])}** | | |")
     how = _HOW.format(overlays="`val/auroc` and `train/loss`")
     return "\n".join(["AUROC on test images, 95% interval.", "", *rows, "", how])

@@ -20,6 +20,7 @@ from evaluation.report.performance import performance, summed_performance
 from evaluation.report.privacy import privacy_entry
 from evaluation.report.rounds import round_entry
 from evaluation.report.sites import about_patients, site_entry
+from evaluation.report.small_cells import TOTAL, held_back, without_in_mitigation, without_numbers, without_validation
 from evaluation.report.texts import NOT_EVALUATED
 from evaluation.report.texts_summed import notes
 from evaluation.summed import AnySum
@@ -34,10 +35,18 @@ def build_report(summary: RunSummary) -> dict[str, Any]:
     class_names, scored_names = _class_names(summary)
     privacy = privacy_entry(summary.privacy)
     ordered = sorted(summary.sites, key=lambda site: site.id)
-    rounds = [round_entry(one) for one in sorted(summary.rounds, key=lambda one: (one.round, one.attempt))]
+    in_order = sorted(summary.rounds, key=lambda one: (one.round, one.attempt))
+    rounds = [round_entry(one) for one in in_order]
     absent = never_trained(rounds, [site.id for site in ordered])
     summed = summary.summed
     sites = [site_entry(site, class_names, scored_names, absent, summed=summed) for site in ordered]
+    totals = {key: _total(sites, key) for key in ("n_patients", "n_train", "n_validation", "n_test")}
+    audit = _audit(summary, scored_names)
+    held = held_back(sites, audit, [one.sites for one in summary.sums.values()])
+    sites = [without_numbers(site, held) for site in sites]
+    rounds = [without_validation(one, said, audit) for one, said in zip(rounds, in_order, strict=True)]
+    gone = held.of(TOTAL)
+    unshown = [site["id"] for site in sites if site["auroc"]["status"] == "suppressed"]
     model = _plain("model", summary.model)
     private = privacy["mechanism"] != "none"
     whole = outcome(rounds, sites, private=private, summed=summed)
@@ -55,16 +64,19 @@ def build_report(summary: RunSummary) -> dict[str, Any]:
             "n_sites": len(sites),
             "n_sites_described": None if private else sum(bool(site["store_digest"]) for site in sites),
             "n_sites_trained": len(whole["aggregated_sites"]),
-            **{key: _total(sites, key) for key in ("n_patients", "n_train", "n_validation", "n_test")},
+            **{key: None if key in gone else total for key, total in totals.items()},
+            **({"withheld": dict(gone)} if gone else {}),
             "test_patients": _test_patients(summary, scored_names),
             "class_names": class_names,
         },
         "privacy": privacy,
         "performance": (
-            summed_performance(summary.sums, scored_names) if summed else performance(ordered, scored_names) | {"sums": None}
+            summed_performance(summary.sums, scored_names)
+            if summed
+            else performance(ordered, scored_names, unshown) | {"sums": None}
         ),
-        "audit": _audit(summary, scored_names),
-        "mitigation": mitigation(summary, scored_names),
+        "audit": audit,
+        "mitigation": [without_in_mitigation(one, held) for one in mitigation(summary, scored_names)],
         "sites": sites,
         "rounds": rounds,
         "lineage": {

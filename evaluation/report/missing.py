@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 _WORDS = {
+    "small_cell": "withheld: too few images or patients",
+    "complement": "withheld: it would give another number away",
     "too_few_images": "too few test images",
     "one_patient": "images of one patient only",
     "too_much_noise": "too few for the noise",
@@ -13,6 +15,15 @@ _WORDS = {
     "no_site": "no hospital can be measured",
     "only_sums": "not measured: the plan lets only sums leave (evaluation.scores: summed)",
 }
+
+
+def count_words(number: int | None, entry: dict[str, Any], name: str, report: dict[str, Any]) -> str:
+    """A number of images or patients of `entry`, a hospital or the cohort; or that it is withheld."""
+    if number is not None:
+        return f"{number:,}"
+    if entry.get("withheld", {}).get(name) == "small_cell":
+        return f"fewer than {report['audit']['smallest_cell']}, withheld"
+    return "withheld" if name in entry.get("withheld", {}) else "–"
 
 
 def missing(estimate: dict[str, Any] | None) -> str:

@@ -85,6 +85,14 @@ _LEFT = {
         " has test images of one patient only in a class, so nothing can be said.",
         " have test images of one patient only in a class, so nothing can be said.",
     ),
+    "small_cell": (
+        " has so few test images or patients of a class that its figures are withheld.",
+        " have so few test images or patients of a class that their figures are withheld.",
+    ),
+    "complement": (
+        "'s figures are withheld, as they would give those of another away.",
+        " have figures that are withheld, as they would give those of another away.",
+    ),
     "": (
         " could not be compared: a score or its own model is missing.",
         " could not be compared: scores or own models are missing.",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -40,15 +40,18 @@ def _of_sum(one: Summed) -> dict[str, Any]:
     return (NOT_SCORED if one.total is None else pooled([one.total]).estimate()).to_json()
 
 
-def performance(sites: Sequence[SiteSummary], scored_names: Sequence[str]) -> dict[str, Any]:
-    """report.json's `performance`; `worst_site` and `spread` are null where too few sites can be estimated."""
+def performance(sites: Sequence[SiteSummary], scored_names: Sequence[str], withheld: Collection[str] = ()) -> dict[str, Any]:
+    """report.json's `performance`; `worst_site` and `spread` are null where too few sites can be estimated.
+
+    `withheld`: sites whose own figures are not shown, so that none of them can be the worst.
+    """
     scored = {site.id: site.federated for site in sites if site.federated is not None}
     if not scored:
         empty = {"auroc": NOT_SCORED.to_json(), "n_sites": 0}
         return {"global": empty | {"classes": []}, "stratified": empty, "worst_site": None, "spread": None}
     everyone = list(scored.values())
     measured = [site_auroc(scores) for scores in everyone]
-    worst, between = worst_site(scored), spread(measured)
+    worst, between = worst_site({name: one for name, one in scored.items() if name not in withheld}), spread(measured)
     per_class = [one.estimate().to_json() for one in pooled_classes(everyone)]
     named = [{"name": name, "auroc": one} for name, one in zip(scored_names, per_class, strict=True)]
     return {

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evaluation.report.audit_words import figure_name, why_missing
+from evaluation.report.missing import count_words
 
 Answer = Mapping[str, Any]  # question, sentences
 _NAMED = 6  # at most so many names in a sentence
@@ -37,9 +38,10 @@ def _trained(report: dict[str, Any]) -> list[str]:
 def _on_whom(report: dict[str, Any]) -> list[str]:
     cohort, audit = report["cohort"], report["audit"]
     hospitals = _count(cohort["n_sites"], "hospital")
-    if cohort["n_patients"] is not None:
-        said = [f"{cohort['n_patients']:,} patients of {hospitals}."]
-        said.append(f"Tested on {cohort['n_test']:,} images of patients kept out of training.")
+    if report["privacy"]["mechanism"] == "none":
+        patients, images = (count_words(cohort[key], cohort, key, report) for key in ("n_patients", "n_test"))
+        said = [f"{patients} patients of {hospitals}."]
+        said.append(f"Tested on {images} images of patients kept out of training.")
     else:
         tested = sum(one["value"] for one in (cohort["test_patients"] or {}).values())
         said = [f"Patients of {hospitals}; how many is not released."]
@@ -128,10 +130,7 @@ def _privacy(report: dict[str, Any]) -> list[str]:
     if audit["epsilon"] is not None:
         return said
     hidden = f"Figures by group hide every count from 1 to {audit['smallest_cell'] - 1}"
-    exact = report["cohort"]["n_patients"] is not None
-    said.append(
-        f"{hidden}; the hospitals' own counts are exact, so keep this report inside the consortium." if exact else f"{hidden}."
-    )
+    said.append(f"{hidden}, and so do the hospitals' own; the others are exact, so keep this report inside the consortium.")
     return said
 
 

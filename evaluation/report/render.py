@@ -18,7 +18,7 @@ from evaluation.report.build import SCHEMA_VERSION
 from evaluation.report.figures.curves import auroc_curves, loss_curves
 from evaluation.report.figures.forest import forest
 from evaluation.report.figures.privacy import privacy_figure
-from evaluation.report.missing import missing
+from evaluation.report.missing import count_words, missing
 from evaluation.report.texts import how_personalised
 from protocol.errors import EvaluationError
 
@@ -196,5 +196,6 @@ _FILTERS = {
     "about": _about,
     "verdict": VERDICTS.__getitem__,
     "missing": missing,
+    "counted": count_words,
     "clause": as_clause,
 }

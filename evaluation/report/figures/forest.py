@@ -102,6 +102,8 @@ def _size(entry: dict[str, Any]) -> str:
     """How much the figures rest on; by noised counts only about: all classes together."""
     if entry["n_test"] is not None:
         return f"{int(entry['n_test']):,} test images"
+    if "n_test" in entry.get("withheld", {}):
+        return "withheld"
     patients = entry.get("test_patients")
     if not patients:
         return "counts not released"
