@@ -38,7 +38,7 @@ def _sites(report: dict[str, Any], cases: str, *, private: bool) -> Table:
         table.add_column(column, justify="left" if column == "hospital" else "right", no_wrap=True)
     for site in report["sites"]:
         cells = [_estimate(site.get(key)) for key in kinds.values()]
-        table.add_row(Text(site["id"]), *(str(site[key]) for key in sizes.values()), *cells)
+        table.add_row(Text(site["id"]), *("–" if site[key] is None else str(site[key]) for key in sizes.values()), *cells)
     pooled = report["performance"]["global"]["auroc"]
     table.add_row("all together", *("" for _ in sizes), _estimate(pooled), style="bold")
     return table
