@@ -10,8 +10,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from evaluation.report.conclusion import FINDING, INSUFFICIENT, PASS, conclude
+
 if TYPE_CHECKING:
     from fedward.federation import Result
+
+_SIGNS = {PASS: "✓ pass:", FINDING: "✗ finding:", INSUFFICIENT: "? insufficient:"}
 
 
 def print_result(result: Result) -> None:
@@ -24,7 +28,14 @@ def print_result(result: Result) -> None:
     console.print(_sums(result.report, cases) or _sites(result.report, cases, private=private))
     console.print()
     console.print(promise(privacy))
+    for reason in fairness(result.report):
+        console.print(Text(reason), soft_wrap=True)
     console.print(f"\nreport   {result.report_html}\nmodel    {result.model}", markup=False, highlight=False, soft_wrap=True)
+    if (evidence := result.report_html.with_name("evidence")).is_dir():
+        own = evidence / "site-keys.json"
+        keys = own if own.is_file() else "KEYS"
+        line = f"evidence fedward audit verify {evidence} --keys {keys}"
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     style = "yellow" if result.tracking_problem else ""
     console.print(f"MLflow   {_tracking(result)}", style=style, markup=False, highlight=False, soft_wrap=True)
 
@@ -66,6 +77,14 @@ def promise(privacy: dict[str, Any]) -> Text:
     if privacy["loud"]:
         return Text(f"privacy  {privacy['statement']}: a weak promise, above 8", style="bold yellow")
     return Text(f"privacy  {privacy['statement']}", style="bold")
+
+
+def fairness(report: dict[str, Any]) -> list[str]:
+    """What the audit found of unequal service, a line each; none where the plan asked for no audit."""
+    if report.get("audit") is None:
+        return []
+    found = [reason for reason in conclude(report, []) if reason.text.startswith("fairness: ")]
+    return [f"fairness {_SIGNS[reason.code]} {reason.text.removeprefix('fairness: ')}" for reason in found]
 
 
 def _tracking(result: Result) -> str:

@@ -14,10 +14,11 @@ _GRAVEST = (INTEGRITY, FINDING, INSUFFICIENT, PASS)
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """One of the codes above, and why in a sentence."""
+    """One of the codes above, and why in a sentence; `measured` is false where the code is PASS since nothing was asked."""
 
     code: int
     text: str
+    measured: bool = True
 
 
 def conclude(report: dict[str, Any], broken: Sequence[str] | None, unchecked: str = "") -> tuple[Reason, ...]:
@@ -62,11 +63,9 @@ def _alone(report: dict[str, Any]) -> list[Reason]:
     verdicts = report["outcome"]["versus_alone"]
     if worse := verdicts["worse"]:
         return [Reason(FINDING, f"worth it: at {', '.join(worse)} the federated model ranks worse than the hospital's own")]
-    compared = len(verdicts["better"]) + len(verdicts["no_clear_difference"])
-    text = (
-        f"at none of the {compared} hospitals compared worse than its own model" if compared else "not compared with own models"
-    )
-    return [Reason(PASS, f"worth it: {text}")]
+    if compared := len(verdicts["better"]) + len(verdicts["no_clear_difference"]):
+        return [Reason(PASS, f"worth it: at none of the {compared} hospitals compared worse than its own model")]
+    return [Reason(PASS, "worth it: not compared with own models", measured=False)]
 
 
 def _checks(report: dict[str, Any]) -> list[Reason]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from privacy.audit.run import Tick
     from privacy.audit.subject import Subject
 
-app: typer.Typer = typer.Typer(help="Try out what a plan promises.", no_args_is_help=True)
+app: typer.Typer = typer.Typer(help="Check what a job left, and try out what a plan promises.", no_args_is_help=True)
 
 _EPILOG = (
     "Exit codes: 0 no violation found (which does not prove that there is none), 8 a violation, or a plan without a mechanism; "
@@ -27,7 +27,7 @@ _EPILOG = (
 
 @app.callback()
 def _root() -> None:
-    """Try out what a plan promises."""  # with a callback, `privacy` stays a word of the command line
+    """Check what a job left, and try out what a plan promises."""
 
 
 app.command("verify", epilog=audit_verify.EPILOG)(audit_verify.verify)

@@ -19,11 +19,12 @@ EPILOG = (
     "command that cannot be understood, 3 the evidence does not hold. docs/report.md says what each rests on."
 )
 _WORDS = {0: ("✓ pass", "green"), 1: ("✗ FINDING", "bold red"), 2: ("? insufficient", "yellow"), 3: ("✗ BROKEN", "bold red")}
+_NOT_MEASURED = ("– not measured", "yellow")
 
 
 def report(
     job: Annotated[Path, typer.Argument(metavar="JOB_OR_OUT", help="The folder a run left, a job's folder, or a report.json.")],
-    pdf: Annotated[bool, typer.Option("--pdf", help="Write report.pdf too (extra fedward[pdf]).")] = False,
+    pdf: Annotated[bool, typer.Option("--pdf", help=r"Write report.pdf too (extra fedward\[pdf]).")] = False,
     from_journal: Annotated[
         bool, typer.Option("--from-journal", help="Make report.json and evidence/ again from the job's journal.")
     ] = False,
@@ -90,7 +91,7 @@ def _show(reasons: Sequence[Reason], written: Sequence[Path], *, json_output: bo
     console = Console(stderr=json_output, emoji=False, highlight=False)
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     for reason in reasons:
-        words, style = _WORDS[reason.code]
+        words, style = _WORDS[reason.code] if reason.measured else _NOT_MEASURED
         table.add_row(Text(words, style=style, end=""), Text(_printable(reason.text)))
     console.print(table)
     if own_keys:

@@ -49,6 +49,14 @@ def test_a_hospital_worse_off_than_alone_is_a_finding(fair):
     assert "at charite the federated model ranks worse" in reasons[0].text
 
 
+def test_what_was_never_compared_is_said_not_to_be_measured(fair):
+    assert all(reason.measured for reason in conclude(fair, []))
+    nobody = {**fair["outcome"]["versus_alone"], "better": [], "worse": [], "no_clear_difference": []}
+    reasons = conclude({**fair, "outcome": {**fair["outcome"], "versus_alone": nobody}}, [])
+    assert [reason.text for reason in reasons if not reason.measured] == ["worth it: not compared with own models"]
+    assert exit_code(reasons) == PASS
+
+
 def test_broken_evidence_outweighs_everything(fair):
     failed = finished(audited_report(n_rounds=1, verdict="fail"))
     assert exit_code(conclude(failed, ["receipts, charite: it is of another plan"])) == INTEGRITY

@@ -53,6 +53,10 @@ def test_help_answers_without_loading_anything_heavy(command: list[str]) -> None
     assert "Usage" in done.stdout
 
 
+def test_brackets_in_a_help_text_are_not_taken_for_markup() -> None:
+    assert "fedward[pdf]" in fedward("audit", "report", "--help").stdout
+
+
 def test_an_example_plan_can_be_written_and_checked(tmp_path: Path) -> None:
     path = tmp_path / "plan.yaml"
     assert fedward("plan", "new", path).returncode == 0

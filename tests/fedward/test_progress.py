@@ -12,10 +12,12 @@ from aggregator.events import JobOpened, RoundCommitted, Scored
 from aggregator.records import RosterRecord, RoundRecord, ScoresRecord
 from aggregator.tracking.note import note
 from evaluation.report.build import build_report
+from evaluation.report.finish import finished
 from fedward.federation import Result
 from fedward.printed import print_result, promise
 from fedward.progress import Progress
 from tests.conftest import PRIVATE, tiny_plan
+from tests.evaluation.made_up_audit import audited_report
 from tests.evaluation.made_up_runs import draw_rows, make_private_summary, make_summary, noised
 
 
@@ -65,6 +67,23 @@ def test_the_last_words_are_the_promise(capsys: pytest.CaptureFixture[str]) -> N
     without = printed(build_report(make_summary({"a": 90}, n_rounds=1)), capsys)
     assert "privacy  epsilon: infinite" in without
     assert "alone" in without
+
+
+def test_unequal_service_and_how_to_check_the_evidence_are_said_too(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report = finished(audited_report(n_rounds=1, verdict="fail"))
+    monkeypatch.chdir(tmp_path)
+    without = printed(report, capsys)
+    assert "fairness ✗ finding: AUROC of pneumonia by sex differs by 0.082" in without
+    assert "audit verify" not in without
+    (tmp_path / "evidence").mkdir()
+    assert "evidence fedward audit verify evidence --keys KEYS" in printed(report, capsys)
+    (tmp_path / "evidence" / "site-keys.json").write_text("{}")
+    assert f"--keys {Path('evidence', 'site-keys.json')}" in printed(report, capsys)
+    fair = printed(finished(audited_report(n_rounds=1, verdict="pass")), capsys)
+    assert "fairness ✓ pass: " in fair
+    assert "finding" not in fair
 
 
 @pytest.mark.parametrize(("epsilon", "style"), [(8.0, "bold"), (9.0, "bold yellow")])
