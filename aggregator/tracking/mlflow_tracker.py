@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -148,8 +149,7 @@ class MlflowTracker:
         """The global model as an MLflow model: code plus safetensors, nothing pickled (aggregator/tracking/served_model.py)."""
         import mlflow
 
-        mlflow.set_tracking_uri(self.uri)
-        with warnings.catch_warnings(), mlflow.start_run(run_id=self._parent):
+        with _tracked_at(self.uri), warnings.catch_warnings(), mlflow.start_run(run_id=self._parent):
             warnings.simplefilter("ignore")  # it advises on type hints for tables; this model takes images
             return mlflow.pyfunc.log_model(
                 name="model",
@@ -201,3 +201,16 @@ def _make_database(uri: str, client: Callable[..., Any]) -> None:
     partial.unlink(missing_ok=True)
     client(tracking_uri=f"sqlite:///{partial}").search_experiments(max_results=1)
     partial.replace(path)
+
+
+@contextmanager
+def _tracked_at(uri: str) -> Iterator[None]:
+    """MLflow's own functions log to `uri` meanwhile. It tells child processes too, by a variable that would stay behind."""
+    import mlflow
+
+    before = os.environ.get("MLFLOW_TRACKING_URI")
+    mlflow.set_tracking_uri(uri)
+    try:
+        yield
+    finally:
+        mlflow.set_tracking_uri(before)  # type: ignore[arg-type]  # None forgets it; its types do not say so

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -91,7 +93,17 @@ def test_per_silo_curves_stand_beside_the_global_one_with_the_round_as_step(trac
             assert steps == (rounds if "test" not in name else rounds[-1:]), (name, steps)
 
 
-def test_the_logged_model_loads_without_pickle_and_predicts(tracked: tuple[Plan, str, int]) -> None:
+@pytest.fixture
+def at_home() -> Iterator[None]:
+    """MLflow remembers where a test looked, in the environment that later tests give to their processes."""
+    import mlflow
+
+    before = os.environ.get("MLFLOW_TRACKING_URI")
+    yield
+    mlflow.set_tracking_uri(before)
+
+
+def test_the_logged_model_loads_without_pickle_and_predicts(tracked: tuple[Plan, str, int], at_home: None) -> None:
     import mlflow
 
     plan, uri, _ = tracked
@@ -195,3 +207,7 @@ class TestUnderAPrivatePlan:
         assert len(history) == 3
         assert history[-1] == pytest.approx(float(params["guarantee/epsilon"]), rel=1e-4)
         assert "val/auroc" in runs["north"].data.metrics
+
+
+def test_drawing_a_job_leaves_no_address_behind_for_other_processes(tracked: tuple[Plan, str, int]) -> None:
+    assert tracked[1] != os.environ.get("MLFLOW_TRACKING_URI", "")
