@@ -140,7 +140,7 @@ class Office:
             except Exception as error:  # whatever PySyft raises at a job that somebody prepared: the others go on
                 _log.warning("an answer could not be sent: %s", type(error).__name__)
                 problems.append(f"the answer to {one.name} of {one.researcher} could not be sent ({type(error).__name__})")
-        problems += [f"a message of {who} could not be used and was put aside" for who in plane.sync()]
+        problems += [f"a message of {who} could not be used and was put aside, or one to them not sent" for who in plane.sync()]
         return tuple(problems)
 
     def _tell(self, plane: Plane, one: Submission, standing: Standing, digest: str) -> None:

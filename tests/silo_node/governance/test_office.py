@@ -252,3 +252,21 @@ def test_the_answer_goes_to_the_job_of_the_one_who_is_answered(story: Story) -> 
     assert story.sync() == ()
     (to_alice,), (to_aaron,) = story.researcher().answers(), story.researcher("aaron", key="mallory").answers()
     assert (to_alice.status, to_aaron.status) == ("approved", "pending")
+
+
+def test_nothing_is_encrypted_for_a_key_that_was_put_in_a_researchers_place(story: Story) -> None:
+    story.researcher().submit(a_plan(), "north")
+    story.sync()
+    mallory = story.researcher("mallory")
+    mallory.cohorts()
+    mallory.ask_for_contact()
+    boxes, north = story.share / "box", "north@demo.invalid"
+    peers = json.loads((boxes / north / "peers.json").read_bytes())
+    theirs = json.loads((boxes / "mallory@demo.invalid" / "bundles" / f"{north}.json").read_bytes())
+    peers["alice@demo.invalid"] |= theirs
+    (boxes / north / "peers.json").write_text(json.dumps(peers))
+    outbox = story.share / "p2p" / north / "outbox" / "alice@demo.invalid"
+    before = sorted(outbox.iterdir())
+    story.say("approve")
+    assert any("alice@demo.invalid" in problem and "not sent" in problem for problem in story.sync())
+    assert sorted(outbox.iterdir()) == before
