@@ -24,7 +24,8 @@ Report = Mapping[str, Any]
 def compare_reports(a: Report, b: Report) -> dict[str, Any]:
     """JSON object: `figures` (b minus a), `plan`, `privacy`, `same_patients` (null: not known), `only_in_a`, `only_in_b`."""
     same = same_patients(a, b)
-    first, second = dict(_figures(a)), dict(_figures(b))
+    audited = _audited(a) and _audited(b)
+    first, second = dict(_figures(a, audited=audited)), dict(_figures(b, audited=audited))
     refused = set() if same is False else _refused(a, b)
     return {
         "a": _about(a),
@@ -32,8 +33,8 @@ def compare_reports(a: Report, b: Report) -> dict[str, Any]:
         "method": UNPAIRED,
         "same_patients": same,
         "figures": [_row(key, first[key], second[key], refused=key[:3] in refused) for key in first if key in second],
-        "only_in_a": _names(first, second),
-        "only_in_b": _names(second, first),
+        "only_in_a": _names(first, second) + ([] if audited else _groups(a)),
+        "only_in_b": _names(second, first) + ([] if audited else _groups(b)),
         "plan": plan_differences(a["plan"]["content"], b["plan"]["content"]),
         "privacy": {
             name: {"a": a["privacy"].get(name), "b": b["privacy"].get(name)}
@@ -78,11 +79,27 @@ def _about(report: Report) -> dict[str, Any]:
     return {"job": report["job"], "title": report["title"], "plan_digest": report["plan"]["digest"]}
 
 
-def _figures(report: Report) -> Iterator[tuple[Key, dict[str, Any]]]:
-    """Every figure that can be compared: of the audit's groups if there is one, else of everyone and the hospitals."""
+def _audited(report: Report) -> bool:
     audit = report.get("audit")
-    if audit is not None and audit["classes"]:
-        for one in audit["classes"]:
+    return audit is not None and bool(audit["classes"])
+
+
+def _groups(report: Report) -> list[str]:
+    """Groups of patients that only an audit has, where the other job has none."""
+    if not _audited(report):
+        return []
+    return [
+        f"{one['name']} {group['attribute']} {group['value']}"
+        for one in report["audit"]["classes"]
+        for group in one["groups"]
+        if group["attribute"] not in ("all", "site")
+    ]
+
+
+def _figures(report: Report, *, audited: bool) -> Iterator[tuple[Key, dict[str, Any]]]:
+    """Every figure that can be compared: of the audit's groups if both jobs have one, else of everyone and the hospitals."""
+    if audited:
+        for one in report["audit"]["classes"]:
             for group in one["groups"]:
                 where = (one["name"], group["attribute"], group["value"])
                 yield (*where, "auroc", None), group["auroc"]
@@ -98,7 +115,7 @@ def _figures(report: Report) -> Iterator[tuple[Key, dict[str, Any]]]:
 def _refused(a: Report, b: Report) -> set[tuple[str, str, str]]:
     """(class, attribute, value) of the groups whose numbers of cases differ by 1 to the smallest cell less one."""
     audits = [report.get("audit") for report in (a, b)]
-    if not all(audit is not None and audit["classes"] for audit in audits):
+    if not (_audited(a) and _audited(b)):
         sizes = [{site["id"]: site["n_test"] for site in report["sites"]} for report in (a, b)]
         few = {id_ for id_, n in sizes[0].items() if _few(n, sizes[1].get(id_), _SMALLEST_CELL)}
         return {("", "site", id_) for id_ in few} | ({("", "all", "all")} if few else set())

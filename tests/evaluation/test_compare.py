@@ -100,6 +100,17 @@ def test_reports_without_an_audit_are_compared_hospital_by_hospital():
     assert found["only_in_b"] == ["site z"]
 
 
+def test_where_one_job_alone_has_an_audit_everyone_and_the_hospitals_are_still_compared(report):
+    plain = copy.deepcopy(report) | {"audit": None}
+    for one, other, groups in ((plain, report, "only_in_b"), (report, plain, "only_in_a")):
+        found = compare_reports(one, other)
+        compared = {(each["attribute"], each["value"]) for each in found["figures"]}
+        assert compared == {("all", "all"), *(("site", site["id"]) for site in report["sites"])}
+        assert row(found, "all", "all")["a"]["value"] == report["performance"]["global"]["auroc"]["value"]
+        assert "pneumonia sex F" in found[groups]
+        assert found[{"only_in_a": "only_in_b", "only_in_b": "only_in_a"}[groups]] == []
+
+
 def test_plans_differ_where_a_key_does():
     a = {"seed": 1, "training": {"lr": 0.1, "mu": 0.0}, "name": "x"}
     b = {"seed": 1, "training": {"lr": 0.2}, "name": "x", "title": "y"}
