@@ -15,7 +15,7 @@ def demo(
     json_output: Annotated[bool, typer.Option("--json", help="Print report.json as one line, last.")] = False,
     threads: Annotated[int, typer.Option("--threads", min=0, help="CPU threads; 0 chooses.")] = 0,
 ) -> None:
-    """Four phantom hospitals, real DICOM, one federation, one report: about two minutes on two cores."""
+    """Four phantom hospitals, real DICOM, one federation, one report: two to three minutes on two cores."""
     import json
 
     from fedward.demo.show import run_demo
