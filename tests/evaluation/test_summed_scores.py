@@ -125,7 +125,13 @@ def test_the_page_of_sums_names_who_is_in_them_and_what_was_not_measured(make: A
     assert "charite, san-raffaele, st-elsewhere, uz-leuven" in text
     assert text.count("not measured: the plan lets only sums leave (evaluation.scores: summed)") >= 4 + 2
     assert "Curves of single hospitals were not measured" in text
-    for wrong in ("gave no score", "No clear difference", "Do hospitals differ", "on each hospital's own test", "Verdict"):
+    for wrong in (
+        "gave no score",
+        "No clear difference",
+        "Do hospitals differ",
+        "on each hospital's own test",
+        "Verdict",
+    ):
         assert wrong not in text
 
 
