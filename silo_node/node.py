@@ -108,6 +108,7 @@ class SiloNode:
                 plan = job.plan
                 self._witness.refuse_if_closed(address.job)
             answer = self._answer(request, job)
+            self._approvals.require(address.plan_digest)  # training takes long; what was withdrawn meanwhile does not leave
             return self._gate.release(answer, address, job.passage, _model_of(request))
         except FedwardError as error:
             kind, reason = type(error).__name__, str(error)

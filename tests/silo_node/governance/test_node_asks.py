@@ -93,6 +93,22 @@ def test_a_withdrawal_stops_the_next_round_and_an_approval_lets_it_go_on(node: S
     assert train(2) == "Update"
 
 
+def test_what_is_withdrawn_while_the_silo_trains_does_not_leave(node: SiloNode, approvals: Switch) -> None:
+    approvals.approved[PLAN.digest] = "sha256:" + "1" * 64
+    describe(node)
+    job = node._jobs["job"]
+    vector, real = job.model.shared(), job.trainer.round  # type: ignore[attr-defined]
+
+    def withdrawn_meanwhile(*arguments: object) -> object:
+        approvals.approved.clear()
+        return real(*arguments)
+
+    job.trainer.round = withdrawn_meanwhile  # type: ignore[attr-defined]
+    found = decode_release(node(encode(Train(address(1), 60.0, to_wire(vector)))))
+    assert isinstance(found, Refusal)
+    assert found.error == "ApprovalError"
+
+
 def test_receipts_name_the_approval_and_its_absence(node: SiloNode, approvals: Switch, tmp_path: Path) -> None:
     approvals.approved[PLAN.digest] = "sha256:" + "1" * 64
     describe(node)
