@@ -76,9 +76,10 @@ class MlflowTracker:
             if report is not None:
                 self._tell(report)
             if model is not None:
-                logged = self._log_model(plan, model)
-                if report is not None:
-                    register(self._client, plan.name, self._parent, logged, report)
+                with _tracked_at(self.uri):  # the registry looks the model up there too
+                    logged = self._log_model(plan, model)
+                    if report is not None:
+                        register(self._client, plan.name, self._parent, logged, report)
             for run in (*self._children.values(), self._parent):
                 self._client.set_terminated(run, status)
         except Exception as error:
@@ -149,7 +150,7 @@ class MlflowTracker:
         """The global model as an MLflow model: code plus safetensors, nothing pickled (aggregator/tracking/served_model.py)."""
         import mlflow
 
-        with _tracked_at(self.uri), warnings.catch_warnings(), mlflow.start_run(run_id=self._parent):
+        with warnings.catch_warnings(), mlflow.start_run(run_id=self._parent):
             warnings.simplefilter("ignore")  # it advises on type hints for tables; this model takes images
             return mlflow.pyfunc.log_model(
                 name="model",
