@@ -10,10 +10,10 @@ import msgspec
 
 from aggregator.job import Job
 from aggregator.records import AuditRecord, RosterRecord, RoundRecord, ScoresRecord
-from aggregator.spent import Spent
 from evaluation.audit.layout import AuditLayout
 from evaluation.measure import AnyScores
 from evaluation.report.inputs import AuditSummary, RoundSummary, RunSummary, SiteSummary, Summed
+from privacy.spent import Spent
 from protocol.errors import JournalError
 from protocol.messages import Description
 from protocol.plan import Plan

@@ -17,7 +17,7 @@ from fedward.printed import print_result
 
 if TYPE_CHECKING:
     from aggregator.events import Event
-    from aggregator.spent import Spent
+    from privacy.spent import Spent
 
 __all__ = ["Progress", "print_result"]
 
@@ -57,7 +57,7 @@ class Progress:
     # ------------------------------------------------------------------------------------------------------------ events
 
     def _on_JobOpened(self, event: Any) -> None:
-        from aggregator.spent import Spent
+        from privacy.spent import Spent
 
         self._spent = None if event.plan.privacy.mechanism == "none" else Spent(event.plan)
         self._title = f"{event.plan.title or event.plan.name}"

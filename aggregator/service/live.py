@@ -13,8 +13,8 @@ import msgspec
 from msgspec import Struct
 
 from aggregator.events import Event, JobOpened, RoundCommitted, Scored, SiloAnswered, StepStarted
-from aggregator.spent import Spent
 from aggregator.tracking.names import of_scores
+from privacy.spent import Spent
 from protocol.consortium.files import replace
 from protocol.errors import ConsortiumError, EvaluationError
 

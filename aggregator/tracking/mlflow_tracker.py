@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from aggregator.events import Audited, Event, JobOpened, RoundCommitted, Scored
-from aggregator.spent import Spent
 from aggregator.tracking.audit_names import of_audit, of_sites
 from aggregator.tracking.card import card_tags, model_card
 from aggregator.tracking.names import Metrics, flatten, of_guarantee, of_round, of_scores, of_spent
 from aggregator.tracking.registry import CARD, WORST, register
+from privacy.spent import Spent
 from protocol.messages import Description, PrivateDescription
 from protocol.plan import Plan
 

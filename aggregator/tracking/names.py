@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from aggregator.records import RoundRecord, ScoresRecord
-from aggregator.spent import Spent
 from evaluation.federated import pooled, site_auroc
 from evaluation.measure import class_aurocs
 from evaluation.measured import Measured
 from evaluation.report.small_cells import rests_on_few
 from evaluation.summed import ExactSum
+from privacy.spent import Spent
 from protocol.messages import Scores
 
 Metrics = dict[str, float]

@@ -19,7 +19,7 @@ state: state             # models, caches, and the node's place in its jobs
 device: auto
 health: {port: 9464}     # /healthz, /readyz and /metrics on 127.0.0.1
 log: json
-# policy: north.policy.yaml          left out: beside the store
+# policy: north.policy.yaml          left out: beside the store; it must say who approves plans (docs/governance.md)
 # ledger: north.ledger.jsonl         left out: beside the store
 # proxy: http://proxy.hospital:3128  one that knows CONNECT
 """

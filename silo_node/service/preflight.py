@@ -41,7 +41,7 @@ def preflight(config: SiloConfig, where: Places) -> Iterator[Check]:
         ("broker", lambda: _broker(config, where, visits)),
         ("clock", lambda: check_clock(where, next((visit.ahead_s for visit in visits), None))),
         ("store", lambda: _store(where)),
-        ("policy", lambda: _policy(where)),
+        ("policy", lambda: _policy(config, where)),
         ("ledger", lambda: _ledger(where)),
         ("disk", lambda: _disk(where)),
         ("device", lambda: _device(config)),
@@ -144,8 +144,12 @@ def _store(where: Places) -> Check:
     return Check("store", "ok", says)
 
 
-def _policy(where: Places) -> Check:
+def _policy(config: SiloConfig, where: Places) -> Check:
     policy = load_policy(where.policy)
+    if policy.approval is None and config.approval is None:
+        do = "in the policy file, write approval: officers and their keys (`fedward silo officer`), or approval: local"
+        do = do if where.policy.exists() else f"fedward silo policy {where.policy}; then {do}"
+        return Check("policy", "failed", "nobody is named who approves plans, so the node will not start", do)
     if not where.policy.exists():
         return Check("policy", "warning", "no file: the defaults hold", f"fedward silo policy {where.policy}")
     total = f"epsilon {policy.max_epsilon_per_study:g} a study, {policy.max_epsilon_total:g} in all"

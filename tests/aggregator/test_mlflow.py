@@ -13,9 +13,9 @@ import pytest
 from aggregator.events import JobOpened, RoundCommitted, Scored
 from aggregator.job import Job
 from aggregator.records import RosterRecord, RoundRecord, ScoresRecord
-from aggregator.spent import Spent
 from aggregator.tracking import MlflowTracker
 from aggregator.tracking.names import of_guarantee, of_round, of_scores, of_spent
+from privacy.spent import Spent
 from protocol.messages import PrivateDescription
 from protocol.plan import Plan
 from protocol.transport.in_process import InProcessTransport

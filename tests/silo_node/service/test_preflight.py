@@ -26,7 +26,16 @@ def checked(where: Places) -> dict[str, Check]:
 
 
 def test_the_policy_that_is_missing_is_to_be_written_beside_the_store(where: Places) -> None:
-    assert checked(where)["policy"].do == f"fedward silo policy {where.store.parent / 'north.policy.yaml'}"
+    assert checked(where)["policy"].do.startswith(f"fedward silo policy {where.store.parent / 'north.policy.yaml'}; then")
+
+
+def test_a_node_that_would_not_start_for_want_of_an_approver_is_not_ready(where: Places) -> None:
+    where.policy.parent.mkdir(parents=True)
+    where.policy.write_text("max_epsilon_per_study: 4.0\n")
+    found = checked(where)["policy"]
+    assert (found.verdict, "approval: officers" in found.do) == ("failed", True)
+    where.policy.write_text("approval: local\n")
+    assert checked(where)["policy"].verdict == "ok"
 
 
 def test_a_folder_that_is_not_there_is_named(where: Places) -> None:
