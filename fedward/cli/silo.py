@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fedward.cli import silo_governance
+from fedward.cli import silo_governance, silo_review
 from fedward.cli.budget import budget
 from fedward.cli.silo_join import join
 from fedward.cli.silo_serve import preflight, serve
@@ -139,8 +139,8 @@ app.command("requests")(silo_governance.requests)
 app.command("approve")(silo_governance.approve)
 app.command("reject")(silo_governance.reject)
 app.command("withdraw")(silo_governance.withdraw)
-app.command("publish")(silo_governance.publish)
-app.command("review")(silo_governance.review)
+app.command("publish")(silo_review.publish)
+app.command("review")(silo_review.review)
 
 
 def _console(*, stderr: bool = False) -> Console:
