@@ -14,6 +14,7 @@ FedwardError
 ├── SiloError                  a silo cannot do what it was asked (exit code 4)
 │   ├── CohortError            the cohort does not fit the plan
 │   ├── NetworkError           the plan's network cannot be built or used
+│   │   └── CodeError          the plan's own module failed, took too long or tried what it may not
 │   ├── TrainingError          training diverged or failed
 │   ├── DeadlineError          the round's deadline passed before the silo was done
 │   └── GateError              something tried to leave the hospital that may not
@@ -102,6 +103,10 @@ class CohortError(SiloError):
 
 class NetworkError(SiloError):
     """The plan's network cannot be built, or does not fit the images."""
+
+
+class CodeError(NetworkError):
+    """The plan's own module failed, took more time or memory than it has, or cannot be kept apart on this machine."""
 
 
 class TrainingError(SiloError):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from protocol.errors import MessageError, NetworkError, WeightsError
+from protocol.errors import CodeError, MessageError, NetworkError, WeightsError
 from protocol.parts import head_modules, train_only
 from protocol.plan import Plan
 from protocol.seeds import derive_seed
@@ -33,6 +33,8 @@ def build_network(plan: Plan) -> nn.Module:
     from protocol import normalisation
 
     wanted = plan.network
+    if plan.runs_code:  # whoever calls this runs outside of the sandbox
+        raise CodeError("network.name: the plan's own module does not run in this process.")
     factory = getattr(nets, wanted.name)
     try:
         with torch.random.fork_rng(devices=[]):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from protocol.errors import PlanError
 from protocol.plan.model import Plan
+from protocol.plan.module import with_module
 from protocol.plan.nearest_key import nearest_key
 from protocol.plan.part import Part
 from protocol.plan.yaml_lines import line_of, read_yaml
@@ -31,7 +32,13 @@ def load_plan(path: Path) -> Plan:
         raise PlanError(f"{path.name}: cannot be read ({error.strerror}). `fedward plan new` writes an example.") from error
     except UnicodeDecodeError as error:
         raise PlanError(f"{path.name}: is not UTF-8 text (byte {error.start}). Save it as UTF-8.") from error
-    return parse_plan(text, name=path.name)
+    return parse_part(
+        text,
+        Plan,
+        name=path.name,
+        advice="`fedward plan new` writes an example.",
+        complete=lambda value: with_module(value, path.parent),
+    )
 
 
 def parse_plan(text: str, *, name: str = "plan") -> Plan:
@@ -49,8 +56,10 @@ def parse_canonical(data: bytes) -> Plan:
         raise PlanError("\n".join(f"{_key(e['loc'])}: {_say(e, Plan)}" for e in error.errors()[:20])) from error
 
 
-def parse_part(text: str, kind: type[P], *, name: str, advice: str) -> P:
-    """`text` (YAML or JSON) as one `kind`. Raises PlanError naming every wrong key with its line."""
+def parse_part(
+    text: str, kind: type[P], *, name: str, advice: str, complete: Callable[[dict[str, Any]], dict[str, Any]] = dict
+) -> P:
+    """`text` (YAML or JSON) as one `kind`, after `complete`. Raises PlanError naming every wrong key with its line."""
     try:
         value, node = read_yaml(text)
     except yaml.YAMLError as error:
@@ -60,7 +69,7 @@ def parse_part(text: str, kind: type[P], *, name: str, advice: str) -> P:
     if not isinstance(value, dict):
         raise PlanError(f"{name}:1: a mapping of keys to values is expected. {advice}")
     try:
-        return kind.model_validate_json(json.dumps(value))
+        return kind.model_validate_json(json.dumps(complete(value)))
     except ValidationError as error:
         lines = [line for e in error.errors() for line in _lines(name, node, e, kind)]
         raise PlanError("\n".join(lines)) from error

@@ -8,6 +8,8 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from protocol.canonical import canonical_json, digest_bytes
+from protocol.plan.code import Code
+from protocol.plan.code_rules import code_conflicts
 from protocol.plan.data import Data, Task
 from protocol.plan.evaluation import Evaluation
 from protocol.plan.federation import Federation
@@ -29,7 +31,11 @@ class Plan(Part):
     seed: int = Field(default=0, ge=0, le=2**53 - 1, description="fixes initial weights, splits and shuffles")
     task: Task = Field(description="what is learned")
     data: Data = Field(description="how an image becomes the network's input")
-    network: Network = Field(description="MONAI network by name and arguments")
+    code: Code | None = Field(
+        default=None,
+        description="a Python module beside this file that the network or the loss comes from (docs/custom-code.md)",
+    )
+    network: Network = Field(description="MONAI network by name and arguments, or code.NAME")
     training: Training = Field(description="what a silo does in a round")
     federation: Federation = Field(description="how the rounds run")
     evaluation: Evaluation = Field(default_factory=Evaluation, description="what is measured")
@@ -48,13 +54,18 @@ class Plan(Part):
             raise ValueError(f"training.loss.class_weights: {len(weights)} numbers for {len(self.task.classes)} classes")
         if self.network.norm == "frozen" and self.network.weights is None:
             raise ValueError("network.norm: frozen keeps the statistics of public weights; name them in network.weights")
-        if refused := conflicts(self):
+        if refused := code_conflicts(self) + conflicts(self):
             raise ValueError("; ".join(refused))
         return self
 
     def to_json(self) -> dict[str, Any]:
         """Every field, defaults included, as JSON types."""
         return self.model_dump(mode="json", by_alias=True)
+
+    @property
+    def runs_code(self) -> bool:
+        """Whether something that the plan brings along is executed."""
+        return self.code is not None
 
     @cached_property
     def canonical(self) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import cleandoc
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -38,7 +39,7 @@ def reference() -> str:
 
 
 def _section(part: type[Part]) -> list[str]:
-    lines = [(part.__doc__ or "").strip(), "", *table(part)]
+    lines = [cleandoc(part.__doc__ or ""), "", *table(part)]
     for name, field in part.model_fields.items():
         for inner in _parts(field.annotation):
             if not issubclass(inner, Named):

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
+from protocol.plan.code import Code
 from protocol.plan.model import PLAN_SCHEMA, Plan
 from protocol.plan.part import Part
 
@@ -105,4 +106,6 @@ def _example_of(field: FieldInfo) -> str:
     kind: Any = field.annotation
     while get_origin(kind) in (Annotated, Union, UnionType):
         kind = next(arg for arg in get_args(kind) if arg is not type(None))
+    if kind is Code:
+        return '{"file": "my_network.py"}'
     return {int: "1", str: '"..."'}.get(kind, "1.0")

@@ -7,12 +7,16 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from protocol.plan.allowlist import FORBIDDEN_ARGS, NETWORKS
+from protocol.plan.code import named_in_code
 from protocol.plan.part import Beta, Fraction, Named, Part, Rate
 
 
 class Network(Named):
-    """A MONAI network that maps one preprocessed image to one logit per class."""
+    """A network that maps one preprocessed image to one logit per class: MONAI's, or a class of the plan's own module."""
 
+    name: str = Field(
+        max_length=80, description="class name as in MONAI, on fedward's allow-list; or code.NAME, a class in the plan's module"
+    )
     norm: Literal["as_built", "group", "frozen"] = Field(
         default="as_built",
         description="group: every BatchNorm is rebuilt as GroupNorm (privacy needs it); frozen: BatchNorm keeps the statistics "
@@ -30,7 +34,7 @@ class Network(Named):
     @field_validator("name")
     @classmethod
     def _allowed(cls, name: str) -> str:
-        if name not in NETWORKS:
+        if not named_in_code(name) and name not in NETWORKS:
             raise ValueError(f"{name!r} is not an allowed network; allowed: {', '.join(sorted(NETWORKS))}")
         return name
 
@@ -77,8 +81,14 @@ Weight = Annotated[float, Field(gt=0.0, le=1e6)]
 
 
 class Loss(Part):
-    """Cross-entropy, and what it does about classes that are rare at a hospital."""
+    """Cross-entropy, and what it does about classes that are rare at a hospital; or a function of the plan's own module."""
 
+    name: str = Field(
+        default="cross_entropy",
+        pattern=r"^(cross_entropy|code\.[A-Za-z_][A-Za-z0-9_]{0,63})$",
+        description="cross_entropy, or code.NAME: NAME(logits (n, classes), labels (n,)) of the plan's module returns the mean "
+        "loss, and the keys below do not apply",
+    )
     label_smoothing: float = Field(default=0.0, ge=0.0, lt=1.0, description="range 0 to below 1")
     class_weights: Literal["none", "balanced"] | tuple[Weight, ...] = Field(
         default="none",
