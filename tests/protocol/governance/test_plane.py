@@ -196,14 +196,19 @@ def test_keys_are_for_their_owner_only_and_readable_ones_are_refused(world: Worl
         world.open(NORTH)
 
 
-def test_every_method_that_pysyfts_router_calls_is_there() -> None:
-    from syft.sync.connections.connection_router import ConnectionRouter
+def test_every_method_that_pysyft_calls_on_a_connection_is_ours_and_not_its_stub() -> None:
+    from syft.sync.connections import connection_router
+    from syft.sync.sync import datasite_owner_syncer, datasite_watcher_syncer
+    from syft.sync.version import peer_manager
 
     from protocol.governance.pysyft.connection import FolderConnection
 
-    called = set(re.findall(r"\bconn(?:ection)?\.(\w+)\(", inspect.getsource(ConnectionRouter)))
+    callers = (connection_router, datasite_owner_syncer, datasite_watcher_syncer, peer_manager)
+    source = "".join(inspect.getsource(module) for module in callers)
+    called = set(re.findall(r"\bconn(?:ection)?\.(\w+)\(", source))
     assert len(called) > 30
-    assert sorted(name for name in called if not hasattr(FolderConnection, name)) == []
+    homes = {name: getattr(getattr(FolderConnection, name, None), "__module__", "nowhere") for name in called}
+    assert {name: home for name, home in homes.items() if not home.startswith("protocol.")} == {}
 
 
 FORBIDDEN = ("process_approved_jobs", "SyftJobRunner", "auto_approve_and_run_jobs", "job_matches_criteria")
