@@ -37,9 +37,10 @@ class Settings:
     a private plan.
 
     `policy` stands for every hospital's own file; without it each store's neighbour NAME.policy.yaml does. `accept_no_dp`
-    says for every hospital that a plan without differential privacy may run. `ledgers` is the folder of the cohorts' ledgers;
-    without it each lies beside its store, where the next run finds it. `homes` is the folder of the silos' keys and newest
-    receipts; without it the user's data folder, where neither a new `out` nor a lost ledger forgets them.
+    and `accept_code` say for every hospital that a plan without differential privacy, or one with a program of its own, may
+    run. `ledgers` is the folder of the cohorts' ledgers; without it each lies beside its store, where the next run finds it.
+    `homes` is the folder of the silos' keys and newest receipts; without it the user's data folder, where neither a new `out`
+    nor a lost ledger forgets them.
     """
 
     out: Path
@@ -51,6 +52,7 @@ class Settings:
     accept_no_dp: bool = False
     ledgers: Path | None = None
     homes: Path | None = None
+    accept_code: bool = False
 
 
 def run_federation(plan: Plan, stores: Mapping[str, Path], settings: Settings, observe: Observer) -> Result:

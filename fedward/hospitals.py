@@ -71,8 +71,14 @@ def policies_of(stores: Mapping[str, Path], settings: Settings) -> dict[str, Pol
         if not store.is_dir():
             CohortStore.open(store, verify=False)  # says what is wrong
         policy = load_policy(settings.policy or store.with_name(f"{store.name}.policy.yaml"))
-        policies[name] = policy.model_copy(update={"allow_without_privacy": True}) if settings.accept_no_dp else policy
+        policies[name] = policy.model_copy(update=_accepted(settings))
     return policies
+
+
+def _accepted(settings: Settings) -> dict[str, object]:
+    """What the command line says in the name of every hospital of this machine."""
+    said: dict[str, object] = {"allow_without_privacy": True} if settings.accept_no_dp else {}
+    return said | ({"custom_code": "approved"} if settings.accept_code else {})
 
 
 def refuse_plan(plan: Plan, policies: Mapping[str, Policy]) -> None:

@@ -14,6 +14,7 @@ _POLICY = """\
 # Of a run on mocks: nobody is in them.
 schema: fedward.policy/1
 allow_without_privacy: true
+custom_code: approved
 min_patients: 1
 max_epsilon_per_study: 1000.0
 max_epsilon_total: 1000000.0

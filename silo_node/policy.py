@@ -47,6 +47,12 @@ class Policy(Part):
         description="most memory, in GB (10^9 bytes), that a plan's preprocessed images may take; 0: half of what is available "
         "when a job begins",
     )
+    custom_code: Literal["refused", "approved"] = Field(
+        default="refused",
+        description="what becomes of plans that bring a Python module of their own for the network or the loss, with or "
+        "without differential privacy. refused: no such plan runs; approved: it runs, kept apart (docs/custom-code.md), once "
+        "it is approved as `approval` says",
+    )
     scores: Literal["none", "noised", "summed", "exact"] = Field(
         default="exact",
         description="most that may leave of how a model scores. none; noised: histograms with noise, of plans with "
@@ -84,15 +90,29 @@ class Policy(Part):
 
     def admit(self, plan: Plan, guarantee: Guarantee | None) -> None:
         """Raises PolicyError, naming every objection in a line of its own, if this hospital does not allow `plan`."""
+        objections = [*self._code_objections(plan), *self._privacy_objections(plan, guarantee)]
+        if objections:
+            raise PolicyError("\n".join(objections))
+
+    def _code_objections(self, plan: Plan) -> list[str]:
+        if plan.code is None or self.custom_code == "approved":
+            return []
+        return [
+            "the plan brings a program of its own (code) and this hospital's policy runs none. Write the plan without it, or "
+            "set custom_code: approved in the hospital's policy file (docs/custom-code.md says what that allows); on one "
+            "machine, for code that you have read: fedward run --accept-code."
+        ]
+
+    def _privacy_objections(self, plan: Plan, guarantee: Guarantee | None) -> list[str]:
         if guarantee is None:
-            if not self.allow_without_privacy:
-                raise PolicyError(
-                    "the plan has no differential privacy and this hospital's policy does not allow that. Give the plan a "
-                    "privacy part (`fedward plan new` shows one), or set allow_without_privacy in the hospital's policy file; "
-                    "on one machine, for data that need no protection: fedward run --accept-no-dp."
-                )
-            return
-        objections = [
+            if self.allow_without_privacy:
+                return []
+            return [
+                "the plan has no differential privacy and this hospital's policy does not allow that. Give the plan a "
+                "privacy part (`fedward plan new` shows one), or set allow_without_privacy in the hospital's policy file; "
+                "on one machine, for data that need no protection: fedward run --accept-no-dp."
+            ]
+        return [
             text
             for objects, text in (
                 (
@@ -111,8 +131,6 @@ class Policy(Part):
             )
             if objects
         ]
-        if objections:
-            raise PolicyError("\n".join(objections))
 
 
 def load_policy(path: Path | None) -> Policy:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from protocol.plan.code import Code
 
 
 def run(
@@ -46,6 +49,9 @@ def run(
         bool,
         typer.Option("--accept-no-dp", help="Run a plan without differential privacy: nothing then protects a patient."),
     ] = False,
+    accept_code: Annotated[
+        bool, typer.Option("--accept-code", help="Run a plan that brings a program of its own: read the program first.")
+    ] = False,
 ) -> None:
     """Run a federation over real cohort stores on this machine; killed at any instant, --resume continues it."""
     from fedward.cli.silos import parse_silos
@@ -67,11 +73,15 @@ def run(
         typer.echo("Mocks: invented patients. The figures say whether the plan runs, and nothing about its use.", err=True)
     else:
         stores = parse_silos(silo or [])
-        settings = Settings(where, resume, tracking_uri, device, threads, policy, accept_no_dp, ledgers)
+        settings = Settings(
+            where, resume, tracking_uri, device, threads, policy, accept_no_dp, ledgers, accept_code=accept_code
+        )
     if ledgers is not None and (beside := ledgers_beside(stores)):
         typer.echo(f"--ledgers: this run is charged there, not to {', '.join(beside)} beside the stores.", err=True)
     if wanted.privacy.mechanism == "none" and accept_no_dp and not mock:
         _warn_no_privacy(masked=wanted.privacy.secure_aggregation)
+    if wanted.code is not None and (accept_code or mock):
+        _warn_code(wanted.code, private=wanted.privacy.mechanism != "none", mock=mock)
     with Progress() as progress:
         result = run_federation(wanted, stores, settings, progress)
     print_result(result)
@@ -93,3 +103,20 @@ def _warn_no_privacy(*, masked: bool) -> None:
         "patient. Only for data that need no protection."
     )
     Console(stderr=True, emoji=False).print(Panel(text, title="--accept-no-dp", border_style="bold red", style="red"))
+
+
+def _warn_code(code: Code, *, private: bool, mock: bool) -> None:
+    from rich.console import Console
+    from rich.panel import Panel
+
+    from protocol.plan.about_code import about
+
+    may = (
+        "Under differential privacy nothing it does can tell more of a patient than epsilon says."
+        if private
+        else "Without differential privacy what it computes from the images leaves in the updates, in whatever disguise."
+    )
+    text = f"This plan runs a program: {about(code)}. It runs apart, without network, files and keys. {may}"
+    style = "yellow" if private or mock else "red"
+    title = "a plan with code" if mock else "--accept-code"
+    Console(stderr=True, emoji=False).print(Panel(text, title=title, border_style=f"bold {style}", style=style))
