@@ -1,7 +1,7 @@
 """A public stand-in for a cohort: invented patients and phantom images with the same columns, classes and kind of image.
 
 A researcher tries a plan on it before handing it over. Nothing in it is of a patient: of the real cohort it shows only names
-(labels, classes, modalities, makers) that enough patients share, and the most common size of an image, scaled down.
+(labels, classes, modalities, makers) and the size of an image that enough patients share, the size scaled down. No count is in it.
 """
 
 from __future__ import annotations
@@ -11,11 +11,10 @@ import lzma
 import shutil
 import zipfile
 import zlib
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -23,22 +22,29 @@ from protocol.errors import StoreError
 from silo_node.cohort import CohortStore, Sample, StoreWriter
 
 SHARED_BY = 11
-"""A name that fewer patients have may point at one of them, and is left out."""
+"""What fewer patients have may point at one of them, and is left out: the smallest cell of the audits."""
 _LONGEST = 128
+_ANY_SIZE = (1, _LONGEST, _LONGEST)
+"""Channels, rows and columns where no size is shared by enough patients."""
 _MAX_BYTES = 256 << 20
+V = TypeVar("V", bound=Hashable)
 
 
 def public_facts(samples: Sequence[Sample]) -> dict[str, Any]:
-    """What the mock shows of the cohort: label columns and their values, modalities, makers, folds, and a size of images."""
+    """What the mock shows of the cohort: label columns and their values, modalities, makers, folds, and a size of images.
+
+    Each only if SHARED_BY patients have it; of those sizes the one that most patients have.
+    """
     columns = sorted({name for sample in samples for name in sample.labels})
     labels = {name: _shared((sample.labels.get(name), sample.patient) for sample in samples) for name in columns}
-    (channels, rows, width), _ = Counter(sample.shape for sample in samples).most_common(1)[0]
+    sizes = _having((sample.shape, sample.patient) for sample in samples)
+    channels, rows, width = max(sizes, key=lambda size: (sizes[size], size), default=_ANY_SIZE)
     scale = min(1.0, _LONGEST / max(rows, width))
     return {
         "labels": {name: values for name, values in labels.items() if values},
         "modality": _shared((sample.modality, sample.patient) for sample in samples),
         "manufacturer": _shared((sample.manufacturer, sample.patient) for sample in samples),
-        "folds": any(sample.fold for sample in samples),
+        "folds": bool(_having((bool(sample.fold) or None, sample.patient) for sample in samples)),
         "image": [channels, max(8, round(rows * scale)), max(8, round(width * scale))],
     }
 
@@ -117,8 +123,13 @@ def _one(values: Sequence[str], rng: np.random.Generator) -> str | None:
 
 
 def _shared(values: Iterable[tuple[str | None, str]]) -> list[str]:
-    patients: dict[str, set[str]] = {}
+    return sorted(_having((value or None, patient) for value, patient in values))
+
+
+def _having(values: Iterable[tuple[V | None, str]]) -> dict[V, int]:
+    """The (value, patient) values that enough patients have, and how many do."""
+    patients: dict[V, set[str]] = {}
     for value, patient in values:
-        if value:
+        if value is not None:
             patients.setdefault(value, set()).add(patient)
-    return sorted(value for value, having in patients.items() if len(having) >= SHARED_BY)
+    return {value: len(having) for value, having in patients.items() if len(having) >= SHARED_BY}
