@@ -1,4 +1,4 @@
-"""`fedward silo officer / requests / show / approve / reject / withdraw / publish`: which plan may touch the cohort."""
+"""`fedward silo officer / requests / show / approve / reject / withdraw`: which plan may touch the cohort."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ OfficerOption = Annotated[str, typer.Option("--as", help="Your name, as the poli
 KeyOption = Annotated[
     Path | None, typer.Option(help="Your key; left out: where `fedward silo officer` put it.", show_default=False)
 ]
+WhyOption = Annotated[str, typer.Option("--reason", help="Why; the researcher reads it.", show_default=False)]
 CONFIG = Path("silo.yaml")
 
 
@@ -155,7 +156,7 @@ def approve(
 def reject(
     plan: PlanArgument,
     as_: OfficerOption,
-    reason: Annotated[str, typer.Option(help="Why; the researcher reads it.", show_default=False)],
+    reason: WhyOption,
     key: KeyOption = None,
     config: ConfigOption = CONFIG,
     json_: JsonOption = False,
@@ -167,7 +168,7 @@ def reject(
 def withdraw(
     plan: PlanArgument,
     as_: OfficerOption,
-    reason: Annotated[str, typer.Option(help="Why; the researcher reads it.", show_default=False)],
+    reason: WhyOption,
     key: KeyOption = None,
     config: ConfigOption = CONFIG,
     json_: JsonOption = False,

@@ -1,7 +1,7 @@
 """A public stand-in for a cohort: invented patients and phantom images with the same columns, classes and kind of image.
 
 A researcher tries a plan on it before handing it over. Nothing in it is of a patient: of the real cohort it shows only names
-(labels, classes, modalities, makers) and the size of an image that enough patients share, the size scaled down. No count is in it.
+(labels, classes, modalities, makers) and the size of an image that enough patients share, the size scaled down, and no count.
 """
 
 from __future__ import annotations

@@ -76,7 +76,7 @@ def test_everything_that_is_shown_is_shared_by_enough_patients(patients: list[An
         assert having(lambda sample: sample.fold) >= SHARED_BY
     scaled = {size: _scaled(size) for size in SIZES}
     sources = [size for size, small in scaled.items() if small == shown["image"]]
-    enough = [size for size in sources if having(lambda sample: sample.shape == size) >= SHARED_BY]
+    enough = [size for size in sources if having(lambda sample, size=size: sample.shape == size) >= SHARED_BY]
     assert enough or shown["image"] == [1, 128, 128]
     assert set(shown) == {"labels", "modality", "manufacturer", "folds", "image"}  # a new field needs a line above
 
