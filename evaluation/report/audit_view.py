@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from itertools import groupby
 from typing import Any
@@ -12,7 +11,9 @@ from markupsafe import Markup
 from evaluation.report import audit_words as words
 from evaluation.report.figures.groups import group_forest
 from evaluation.report.figures.probabilities import calibration, decision, distribution
+from evaluation.report.left_out import comparisons, why_unmade
 from evaluation.report.plain import plain_summary
+from evaluation.report.pooled_within import pooled_within
 
 _SQUARES: dict[str, Callable[[dict[str, Any], str], str | None]] = {
     "calibration": calibration,
@@ -31,7 +32,8 @@ def audit_view(report: dict[str, Any]) -> dict[str, Any]:
         "plain": [],
         "classes": [],
         "tests": {},
-        "left_out": [],
+        "left_out": None,
+        "pooled_within": pooled_within(report),
         "mitigation": report.get("mitigation"),
     }
     if audit is None:
@@ -42,21 +44,13 @@ def audit_view(report: dict[str, Any]) -> dict[str, Any]:
         "first": tests if len(tests) <= _MOST_ROWS else [t for t in tests if t["verdict"] == "fail"],
         "all": tests,
     }
-    context["left_out"] = _left_out(tests)
+    private = audit["epsilon"] is not None
+    context["left_out"] = comparisons(tests, audit["smallest_cell"], private=private) if tests else None
+    slopes = [group["calibration"]["slope"] for one in audit["classes"] for group in one["groups"]]
+    context["no_slope"] = private and any(slope.get("why") == "no_solution" for slope in slopes)
     context["alone_in_sum"] = any(one["attribute"] == "site" for each in audit["classes"] for one in each["groups"])
     context["classes"] = [_class(one, index, audit["smallest_cell"]) for index, one in enumerate(audit["classes"])]
     return context
-
-
-def _left_out(tests: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Groups that are missing from some comparison of their attribute: why, and from how many of how many."""
-    compared = Counter(test["attribute"] for test in tests)
-    out = Counter((test["attribute"], name) for test in tests for name in test["left_out"])
-    whys = {(test["attribute"], name): why for test in reversed(tests) for name, why in test["left_out"].items()}
-    return [
-        {"attribute": attribute, "name": name, "why": whys[attribute, name], "n": n, "of": compared[attribute]}
-        for (attribute, name), n in out.items()
-    ]
 
 
 def _class(one: dict[str, Any], index: int, smallest_cell: int) -> dict[str, Any]:
@@ -67,9 +61,11 @@ def _class(one: dict[str, Any], index: int, smallest_cell: int) -> dict[str, Any
     )
     both = None if wide is None else Markup(f'<div class="wide">{wide}</div><div class="narrow">{narrow}</div>')  # noqa: S704
     squares = {name: draw(one, f"{name}-{index}") for name, draw in _SQUARES.items()}
+    benefits = [each for each in one["decision_curve"] if each["model"]["value"] is not None]
     return {
         "one": one,
         "index": index,
+        "benefit": benefits[0] if len(benefits) == 1 else None,
         "families": families,
         "everyone": everyone,
         "forest": both,
@@ -115,6 +111,8 @@ AUDIT_FILTERS = {
     "family": words.family,
     "figure_name": words.figure_name,
     "why_missing": words.why_missing,
+    "why_no_slope": words.why_no_slope,
+    "why_unmade": why_unmade,
     "check_state": words.check_state,
     "fair": words.VERDICTS.__getitem__,
     "percent": _percent,

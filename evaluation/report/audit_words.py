@@ -13,7 +13,7 @@ _WHY = {
     "too_few_images": "too few images",
     "too_much_noise": "too few for the noise",
     "no_sum": "no sum was opened",
-    "no_solution": "no solution",
+    "no_solution": "cannot be fitted",
     "not_shown": "not shown",
     "unknown": "its patients may be anyone",
 }
@@ -61,6 +61,16 @@ def why_missing(estimate: dict[str, Any] | None, smallest_cell: int) -> str:
         return single.missing(estimate)
     except KeyError:
         return str(why).replace("_", " ")
+
+
+def no_slope(private: bool) -> str:
+    """Why a calibration slope has no value though there are cases enough."""
+    return "bins too wide for a slope" if private else "no slope fits the scores"
+
+
+def why_no_slope(estimate: dict[str, Any], smallest_cell: int, private: bool) -> str:
+    """As `why_missing`, of a calibration slope."""
+    return no_slope(private) if estimate.get("why") == "no_solution" else why_missing(estimate, smallest_cell)
 
 
 def check_state(check: dict[str, Any]) -> tuple[str, str]:

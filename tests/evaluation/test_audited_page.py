@@ -114,7 +114,8 @@ def test_a_gap_stands_beside_what_chance_gives_and_who_was_left_out_is_named(htm
     text = spaced(html)
     assert "0.082 0.032–0.132 F to M 0.024 0.05 < 0.001 0.002 ✗ beyond the margin" in text
     assert "– no margin in the plan" in text
-    assert "Left out of comparisons: Hospital st-elsewhere of all (took no part); Sex O of all (not shown" in text
+    assert "comparisons were planned, and all were made. Missing from comparisons that were made:" in text
+    assert "st-elsewhere, from the hospital comparison: took no part. O, from all sex comparisons: not shown" in text
 
 
 def test_many_gaps_open_with_those_beyond_the_margin():
@@ -126,8 +127,17 @@ def test_many_gaps_open_with_those_beyond_the_margin():
     assert "Gaps beyond the margin" in text
 
 
-def test_pooled_beside_within_is_explained_in_a_sentence(html):
-    assert "rewards a model that merely recognises the hospital" in text_of(html)
+def test_one_threshold_makes_a_row_and_no_curve(report):
+    changed = json.loads(json.dumps(report))
+    one = changed["audit"]["classes"][0]
+    one["decision_curve"] = one["decision_curve"][5:6]
+    html = render_html(changed)
+    point, page = one["decision_curve"][0], Page(html)
+    assert not any(name == "aria-label" and value.startswith("Decision curve") for _, name, value in page.attributes)
+    text = spaced(html)
+    assert "The plan names one threshold that can be shown, so there is no curve." in text
+    assert f"by the model {point['model']['value']:.3f}" in text
+    assert f"everyone −{-point['treat_all']:.3f} nobody 0" in text
 
 
 def test_without_audit_evidence_or_crosswalk_the_page_says_so(report):

@@ -34,9 +34,9 @@ def calibration(one: dict[str, Any], name: str) -> str | None:
 
 
 def decision(one: dict[str, Any], name: str) -> str | None:
-    """Net benefit by threshold beside calling everyone and nobody; None if no threshold can be shown."""
+    """Net benefit by threshold beside calling everyone and nobody; None below two thresholds, which make no curve."""
     points = [each for each in one["decision_curve"] if each["model"]["value"] is not None]
-    if not points:
+    if len(points) < 2:
         return None
     figure, axes = _square("threshold probability", "net benefit")
     x = [float(each["threshold"]) for each in points]
