@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from privacy.guarantee import guarantee_of, score_releases
 from protocol.plan import Plan
+from protocol.plan.about_code import about, stands_for
+from protocol.plan.code import PREFIX
 from protocol.plan.privacy import PatientPrivacy
 
 
@@ -21,7 +23,7 @@ class Line:
 
 def plain_words(plan: Plan) -> tuple[Line, ...]:
     """What `plan` would do at a hospital, one line a question. Raises PlanError if no noise keeps what it promises."""
-    return (_goal(plan), _data(plan), _training(plan), *_leaves(plan), _privacy(plan), _together(plan))
+    return (_goal(plan), _data(plan), _training(plan), *_code(plan), *_leaves(plan), _privacy(plan), _together(plan))
 
 
 def _goal(plan: Plan) -> Line:
@@ -43,9 +45,37 @@ def _training(plan: Plan) -> Line:
     training = plan.training
     steps, passes = training.local_steps, training.local_epochs or 1
     work = f"{steps} step{'s' * (steps != 1)}" if steps else f"{passes} pass{'es' * (passes != 1)} over the images"
+    network, rounds = plan.network.name.removeprefix(PREFIX), plan.federation.rounds
     return Line(
-        "What is computed here?",
-        f"{plan.network.name} is trained in {plan.federation.rounds} rounds of {work} each. Images stay in the hospital.",
+        "What is computed here?", f"{network} is trained in {rounds} rounds of {work} each. Images stay in the hospital."
+    )
+
+
+def _code(plan: Plan) -> tuple[Line, ...]:
+    if plan.code is None:
+        return ()
+    brings = (
+        f"Yes: {about(plan.code)}. It stands for {stands_for(plan)}. Its text is part of what you approve: one letter changed, "
+        "and it is another plan. Read it whole, or have someone read it who writes such programs."
+    )
+    apart = (
+        "It runs apart, without network, files, keys and ledger, with limited memory and time; all that comes back is numbers. "
+    )
+    private = isinstance(plan.privacy, PatientPrivacy)
+    if private:
+        can = (
+            "Each time it sees one patient and is then ended, and what it computes is cut to size and noised outside of it. "
+            f"Whatever it does, a patient pays at most epsilon {guarantee_of(plan).epsilon:.3g}. It can make the model useless."
+        )
+    else:
+        can = (
+            "But it sees the images, and the numbers leave. A program that means harm could carry images out in them, "
+            "disguised as the change of the model or as scores, and nothing here would notice. Only differential privacy "
+            "rules that out."
+        )
+    return (
+        Line("Does it bring a program of its own?", brings, loud=True),
+        Line("What can that program do?", apart + can, loud=not private),
     )
 
 
