@@ -40,14 +40,14 @@ def difference(before: Plan, after: Plan) -> tuple[Change, ...]:
 
 def _program(before: Code | None, after: Code | None) -> Change:
     old, new = (lines_of(code.source) if code else [] for code in (before, after))
-    counts = (f"{len(lines):,} lines" if code else None for code, lines in ((before, old), (after, new)))
+    was, now = (f"{len(lines):,} lines" if code else None for code, lines in ((before, old), (after, new)))
     if before is None or after is None:
-        return Change(_SOURCE, *counts)  # the whole of it is new, or gone
+        return Change(_SOURCE, was, now)  # the whole of it is new, or gone
     if max(len(old), len(new)) > _MOST_LINES:
-        return Change(_SOURCE, *counts, ("too long to be compared line by line; read the whole program",))
+        return Change(_SOURCE, was, now, ("too long to be compared line by line; read the whole program",))
     names = (f"{before.file} as approved", f"{after.file} now")
     lines = tuple(escaped(line) for line in difflib.unified_diff(old, new, *names, lineterm=""))
-    return Change(_SOURCE, *counts, lines or ("only the ends of lines differ",))
+    return Change(_SOURCE, was, now, lines or ("only the ends of lines differ",))
 
 
 def _leaves(value: Any, key: str = "") -> list[tuple[str, str]]:

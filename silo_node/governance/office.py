@@ -10,15 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from protocol.errors import ApprovalError, FedwardError
-from protocol.governance.courier import REPORT_FILES, REPORTS
 from protocol.governance.decisions import Decision, Verdict, decide
 from protocol.governance.pins import email_of, find_pins, introduce
 from protocol.governance.pysyft.share import Share
+from protocol.governance.reports import get_report
 from protocol.governance.standing import Officers, Standing
 from protocol.identity import Identity
 from silo_node.governance.approvals import ApprovedByOfficers
 from silo_node.governance.difference import Change, difference
 from silo_node.governance.log import DecisionLog
+from silo_node.governance.program import require_read
 from silo_node.governance.requests import Request, RequestBook
 from silo_node.policy import Policy
 
@@ -86,13 +87,20 @@ class Office:
 
     # ----------------------------------------------------------------------------------------------------------- deciding
 
-    def decide(self, request: Request, verdict: Verdict, officer: str, identity: Identity, reason: str) -> Standing:
-        """Sign and keep a decision. Raises ApprovalError if `identity` is not that of the officer the policy names."""
+    def decide(
+        self, request: Request, verdict: Verdict, officer: str, identity: Identity, reason: str, *, code: str = ""
+    ) -> Standing:
+        """Sign and keep a decision. `code`: of a plan with a program of its own, the digest of the program that was read.
+
+        Raises ApprovalError if `identity` is not that of the officer the policy names, or the program is not that of `code`.
+        """
         known = self._policy.officers.get(officer)
         if known is None or known != identity.public_key.hex():
             raise ApprovalError(
                 f"{officer} with this key is no data officer of this hospital; `officers` in its policy file names them."
             )
+        if verdict == "approve":
+            require_read(request.handed_over.plan, code)
         at = self._now().replace(microsecond=0)
         expires = at + timedelta(days=self._policy.approval_days) if verdict == "approve" else None
 
@@ -136,19 +144,23 @@ class Office:
                 continue
             standing = self.approvals.standing(request.digest)
             try:
-                self._tell(plane, one, standing, request.digest)
+                self._tell(plane, one, standing, self._book.find(request.digest))
             except Exception as error:  # whatever PySyft raises at a job that somebody prepared: the others go on
                 _log.warning("an answer could not be sent: %s", type(error).__name__)
                 problems.append(f"the answer to {one.name} of {one.researcher} could not be sent ({type(error).__name__})")
         problems += [f"a message of {who} could not be used and was put aside, or one to them not sent" for who in plane.sync()]
         return tuple(problems)
 
-    def _tell(self, plane: Plane, one: Submission, standing: Standing, digest: str) -> None:
-        """Let the researcher know how the plan stands, and give back the report once there is one."""
+    def _tell(self, plane: Plane, one: Submission, standing: Standing, kept: Request) -> None:
+        """Let the researcher know how the plan stands, and give back the report once there is one.
+
+        `kept` is the request that the officers read: only who handed that over gets the report, not who copied the plan.
+        """
         if one.status == "pending" and standing.status in ("approved", "rejected"):
             said = f"{standing.status} {standing.why}"
             plane.answer(one.name, one.researcher, approved=standing.status == "approved", reason=said)
-        if one.status != "done" and standing.status == "approved" and (report := self._report(digest)):
+        theirs = (one.name, one.researcher) == (kept.job, kept.sender)
+        if theirs and one.status != "done" and standing.status == "approved" and (report := self._report(kept.digest)):
             plane.return_results(one.name, report, one.researcher)
 
     def publish(self, identity: Identity, name: str, mock: Path, manifest: Path, summary: str) -> None:
@@ -161,15 +173,10 @@ class Office:
         self._plane(identity).return_results(request.job, read, request.sender)
 
     def _report(self, digest: str) -> dict[str, bytes]:
-        """The report of the plan's finished job, as the aggregator wrote it; empty before there is one. Raises TrustError.
-
-        No link is followed: whoever can write on the share could have a file of the hospital's own sent to the researcher.
-        """
+        """The report of the plan's finished job, as the aggregator wrote it; empty before there is one. Raises TrustError."""
         if self._desk.share is None:
             return {}
-        share = Share(self._desk.share)
-        files = {name: share.at(REPORTS, digest.removeprefix("sha256:"), name) for name in REPORT_FILES}
-        return {name: share.get(path) for name, path in files.items()} if all(path.exists() for path in files.values()) else {}
+        return get_report(Share(self._desk.share), self._email(self._desk.hospital), digest)
 
     def _plane(self, identity: Identity, problems: list[str] | None = None) -> Plane:
         if self._desk.share is None:

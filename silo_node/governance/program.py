@@ -13,10 +13,13 @@ import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from protocol.errors import ApprovalError
+from protocol.plan import Plan
 from protocol.plan.about_code import lines_of
 from protocol.plan.code import Code
 
 _LONG = 160
+_SHORTEST = 12  # hexadecimal digits of a digest that an officer types
 _TOLD = 20  # lines named in one warning
 _USUAL = frozenset(("__future__", "abc", "collections", "dataclasses", "enum", "functools", "itertools", "math", "typing"))
 _USUAL |= {"monai", "numpy", "operator", "torch", "warnings"}
@@ -39,6 +42,23 @@ class Program:
 
     lines: tuple[tuple[Piece, ...], ...]
     warnings: tuple[str, ...]
+
+
+def require_read(plan: Plan, code: str) -> None:
+    """Raises ApprovalError unless `code` is the digest of the program that `plan` brings, or its first twelve digits or more.
+
+    Nobody approves a program by approving a plan: its digest stands beside its text, and nowhere in this error.
+    """
+    said = code.strip().removeprefix("sha256:")
+    if plan.code is None:
+        if said:
+            raise ApprovalError("the plan brings no program, and one was approved with it; look at it again.")
+    elif len(said) < _SHORTEST or not plan.code.sha256.removeprefix("sha256:").startswith(said):
+        raise ApprovalError(
+            f"the plan brings a program ({plan.code.file}), and the digest of the program that was read is "
+            f"{'not its own' if said else 'missing'}. Read it with `fedward silo show` or `fedward silo review`; then "
+            "`fedward silo approve ... --code` and its digest."
+        )
 
 
 def read_program(code: Code) -> Program:
