@@ -108,10 +108,11 @@ def requests(
 
 
 def show(plan: PlanArgument, config: ConfigOption = CONFIG, json_: JsonOption = False) -> None:
-    """Read one plan: in plain words, what differs from the plan approved last, its digest, who signed it."""
+    """Read one plan: in plain words, what differs from the plan approved last, its digest, who signed it, its program."""
     from rich.console import Console
     from rich.text import Text
 
+    from fedward.cli.program_shown import print_change, print_program, program_facts
     from protocol.governance.shown import shown
     from silo_node.governance.words import plain_words
 
@@ -133,12 +134,13 @@ def show(plan: PlanArgument, config: ConfigOption = CONFIG, json_: JsonOption = 
     if changed is not None:
         console.print(f"\n[bold]What differs from the plan approved last[/] ({changed[0][:19]}…)")
         for change in changed[1]:
-            text = f"{change.key}: {change.before or 'not there'} -> {change.after or 'not there'}"
-            console.print(f"  {shown(text)}", markup=False)
+            print_change(console, change)
+    print_program(console, request.handed_over.plan)
     if json_:
         words = [asdict(line) for line in lines]
         differs = None if changed is None else {"from": changed[0], "changes": [asdict(one) for one in changed[1]]}
-        typer.echo(json.dumps({**_facts(request, standing), "words": words, "differs": differs}))
+        program = program_facts(request.handed_over.plan)
+        typer.echo(json.dumps({**_facts(request, standing), "words": words, "differs": differs, "program": program}))
 
 
 def approve(
@@ -148,9 +150,12 @@ def approve(
     key: KeyOption = None,
     config: ConfigOption = CONFIG,
     json_: JsonOption = False,
+    code: Annotated[
+        str, typer.Option("--code", help="Of a plan with a program: the digest of the program you read, as `show` prints it.")
+    ] = "",
 ) -> None:
     """Approve a plan, until the day the policy says. The silo node takes part from then on."""
-    _decide(plan, "approve", as_, reason, key, config, json_)
+    _decide(plan, "approve", as_, reason, key, config, json_, code)
 
 
 def reject(
@@ -188,7 +193,9 @@ def officer_key(name: str, key: Path | None) -> Identity:
     return Identity.open(place)
 
 
-def _decide(plan: str, verdict: Any, name: str, reason: str, key: Path | None, config: Path, json_: bool) -> None:
+def _decide(
+    plan: str, verdict: Any, name: str, reason: str, key: Path | None, config: Path, json_: bool, code: str = ""
+) -> None:
     from rich.console import Console
     from rich.text import Text
 
@@ -197,7 +204,7 @@ def _decide(plan: str, verdict: Any, name: str, reason: str, key: Path | None, c
     opened, console = open_office(config), Console(stderr=json_, emoji=False, highlight=False)
     identity = officer_key(name, key)
     request = opened.office.find(plan)
-    standing = opened.office.decide(request, verdict, name, identity, reason)
+    standing = opened.office.decide(request, verdict, name, identity, reason, code=code)
     console.print(Text.assemble(f"{_short(request)} ", _stands(standing)))
     try:
         _sync(opened, console)
