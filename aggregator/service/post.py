@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from protocol.errors import FedwardError
-from protocol.governance.courier import REPORT_FILES, REPORTS, Courier, decode_answer, encode
+from protocol.governance.courier import Courier, decode_answer, encode
 from protocol.governance.pins import email_of
 from protocol.governance.pysyft.share import Share
+from protocol.governance.reports import FILES, put_report
 from protocol.transport.base import Failure, Transport
 
 _log = logging.getLogger(__name__)
@@ -28,12 +30,15 @@ class Post:
         self._last = 0.0
 
     def lay_out(self, plan_digest: str, results: Path) -> None:
-        """Put the report of a finished job where the hospitals get it, which give it back to the researcher."""
+        """Put the report of a finished job where the hospitals that took part get it, which give it back to the researcher.
+
+        A hospital that refused the plan, or was never asked, gets nothing of it.
+        """
         if not self._folder.is_dir():
             return
-        share = Share(self._folder)
-        for name in REPORT_FILES:
-            share.put(share.at(REPORTS, plan_digest.removeprefix("sha256:"), name), (results / name).read_bytes())
+        files = {name: (results / name).read_bytes() for name in FILES}
+        for silo in _took_part(files["report.json"]):
+            put_report(self._reports(), email_of(silo, self._consortium), plan_digest, files)
         self._last = -self._every_s
 
     def carry(self, silos: Sequence[str]) -> None:
@@ -76,5 +81,15 @@ class Post:
     def _courier(self, silo: str) -> Courier:
         if silo not in self._couriers:
             others = [email_of(one, self._consortium) for one in self._transport.silos if one != silo]
-            self._couriers[silo] = Courier(Share(self._folder), email_of(silo, self._consortium), others)
+            self._couriers[silo] = Courier(Share(self._folder), email_of(silo, self._consortium), others, self._reports())
         return self._couriers[silo]
+
+    def _reports(self) -> Share:
+        """Beside the share: on it researchers could read the reports of others."""
+        return Share(self._folder.with_name(f"{self._folder.name}-reports"))
+
+
+def _took_part(report: bytes) -> list[str]:
+    """The silos whose update counted in at least one round of a report of ours."""
+    rounds = json.loads(report)["rounds"]
+    return sorted({silo for one in rounds for silo in one["aggregated"]})

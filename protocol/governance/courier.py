@@ -3,14 +3,13 @@
 The coordinator keeps one share that researchers reach; each hospital keeps one of its own. The coordinator asks, the hospital
 answers; each ask and each answer hold whole files, and what is already there is not sent again. What is in the files PySyft has
 encrypted from end to end: the courier reads only names. A hospital takes files in its inbox, what researchers say of themselves
-and the reports of finished jobs; the coordinator takes what the hospital says of itself and its outbox. Nobody can write
-anything else.
+and the reports of jobs in which it took part; the coordinator takes what the hospital says of itself and its outbox. Nobody can
+write anything else. Of each sender's messages only the oldest travel (protocol.governance.bounds), the rest as they are taken.
 """
 
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -18,15 +17,13 @@ from typing import TypeVar
 import msgspec
 
 from protocol.errors import MessageError, TrustError
+from protocol.governance import carried
+from protocol.governance.bounds import INBOX, MESSAGE_BYTES, Bound
 from protocol.governance.pysyft.share import Share
 
 PREFIX = b"fedward.courier/1\n"
-REPORTS, REPORT_FILES = "reports", ("report.json", "report.html")
-"""Where the coordinator puts the reports of finished jobs for all hospitals: reports/<digest of the plan>/report.json."""
-_DIGEST = re.compile(r"[0-9a-f]{64}")
 LIMIT = 24 << 20
 """Bytes of files in one message, but always one file."""
-_PUBLIC = ("pin.json", "version.json", "bundles", "collections")
 
 
 class File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -73,72 +70,89 @@ def decode_answer(data: bytes) -> Answer:
 
 def answer(share: Share, hospital: str, ask: Ask) -> Answer:
     """At the hospital `hospital` (its email): take what came, give what the other does not have. Raises TrustError."""
-    taken = _taken(share, hospital)
+    gone_by = carried.taken(share, hospital)
     for path in (*(file.path for file in ask.files), *ask.gone):
-        _check(share, path, hospital, own=False)
+        carried.check(share, path, hospital, own=False)
     for file in ask.files:
-        if file.path not in taken:
-            share.put(share.find(file.path), file.data)
+        if file.path not in gone_by:
+            _refuse_flood(share, hospital, file)
+            _put(share, file)
     for path in ask.gone:
         share.remove(share.find(path))
-    own = _digests(share, hospital, own=True)
+    own = _digests(share, carried.own(share, hospital))
     gone = tuple(sorted(ask.held.keys() - own.keys()))
-    there = _digests(share, hospital, own=False)
-    return Answer(_files(share, own, ask.held), gone, there, tuple(sorted(taken)))
+    there = _digests(share, (*carried.from_others(share, hospital), *carried.reports(share, hospital)))
+    return Answer(_files(share, own, ask.held), gone, there, tuple(sorted(gone_by)))
 
 
 class Courier:
-    """The coordinator's end for one hospital. `strangers`: boxes that are none of its business, as those of other hospitals."""
+    """The coordinator's end for one hospital. `strangers`: boxes that are none of its business, as those of other hospitals.
 
-    def __init__(self, share: Share, hospital: str, strangers: Collection[str] = ()) -> None:
+    `reports` lies apart from the share, on which researchers could read what is in it (protocol.governance.reports).
+    """
+
+    def __init__(self, share: Share, hospital: str, strangers: Collection[str] = (), reports: Share | None = None) -> None:
         self._share, self._hospital, self._strangers = share, hospital, frozenset(strangers)
+        self._reports = reports
         self._there: Mapping[str, str] | None = None
 
     def ask(self) -> Ask:
         """What to send next; the first only asks what is there."""
+        held = _digests(self._share, carried.own(self._share, self._hospital))
         if self._there is None:
-            return Ask((), (), _digests(self._share, self._hospital, own=True))
+            return Ask((), (), held)
         for_it = self._for_it()
-        gone = tuple(sorted(self._there.keys() - for_it.keys()))
-        return Ask(_files(self._share, for_it, self._there), gone, _digests(self._share, self._hospital, own=True))
+        missing = {path: digest for path, digest in for_it.items() if self._there.get(path) != digest}
+        files: tuple[File, ...] = ()
+        for source, mine in ((self._share, False), (self._reports, True)):  # a message holds files of one or the other
+            wanted = {path: digest for path, digest in missing.items() if carried.is_report(path) is mine}
+            files = files or (() if source is None else _files(source, wanted, {}))
+        gone = sorted(path for path in self._there.keys() - for_it.keys() if self._is_gone(path))
+        return Ask(files, tuple(gone), held)
 
     def take(self, found: Answer) -> bool:
         """Put what came in its place; True if there is nothing more to carry either way. Raises TrustError, taking nothing."""
         for path in (*(file.path for file in found.files), *found.gone):
-            _check(self._share, path, self._hospital, own=True)
+            carried.check(self._share, path, self._hospital, own=True)
         for path in found.taken:
-            _check(self._share, path, self._hospital, own=False)
+            carried.check(self._share, path, self._hospital, own=False)
         for file in found.files:
-            self._share.put(self._share.find(file.path), file.data)
+            _put(self._share, file)
         for path in (*found.gone, *found.taken):
             self._share.remove(self._share.find(path))
         self._there = dict(found.held)
-        return not found.files and dict(self._there) == self._for_it()
+        return not found.files and self._there == self._for_it()
 
     def _for_it(self) -> dict[str, str]:
-        found = _digests(self._share, self._hospital, own=False)
-        return {path: digest for path, digest in found.items() if path.split("/")[1] not in self._strangers}
+        found = _digests(self._share, carried.from_others(self._share, self._hospital, self._strangers))
+        reports = {} if self._reports is None else _digests(self._reports, carried.reports(self._reports, self._hospital))
+        return found | reports
+
+    def _is_gone(self, path: str) -> bool:
+        """Not what only waits until older messages are taken."""
+        return carried.is_report(path) or not self._share.find(path).exists()
 
 
-def _check(share: Share, path: str, hospital: str, *, own: bool) -> None:
-    """Raises TrustError for a path that the other side may not write: `own` says whether that side is the hospital."""
-    share.find(path)
-    if not _belongs(path, hospital, own=own):
-        raise TrustError("the other side of the courier named a file that is not its to write; nothing was taken.")
+def _put(share: Share, file: File) -> None:
+    if carried.is_report(file.path):  # for the hospital's own account, whatever the share's folders are for
+        share.find(file.path).parents[1].mkdir(parents=True, exist_ok=True, mode=0o700)
+    share.put(share.find(file.path), file.data)
 
 
-def _belongs(path: str, hospital: str, *, own: bool) -> bool:
-    first, *rest = path.split("/")
-    if first == REPORTS:
-        return not own and len(rest) == 2 and _DIGEST.fullmatch(rest[0]) is not None and rest[1] in REPORT_FILES
-    if first == "box" and len(rest) >= 2 and rest[1] in _PUBLIC:
-        return (rest[0] == hospital) is own
-    return first == "p2p" and len(rest) == 4 and rest[0] == hospital and rest[1] == ("outbox" if own else "inbox")
+def _refuse_flood(share: Share, hospital: str, file: File) -> None:
+    """Raises TrustError for more messages of one sender than any honest coordinator brings."""
+    names = file.path.split("/")
+    if names[:3] != ["p2p", hospital, "inbox"]:
+        return
+    folder = share.find(file.path).parent
+    held = {name: (folder / name).stat().st_size for name in share.names(folder) if name != names[-1]}
+    limit = Bound(2 * INBOX.files, 2 * INBOX.size)
+    if len(file.data) > MESSAGE_BYTES or len(held) >= limit.files or sum(held.values()) + len(file.data) > limit.size:
+        raise TrustError("the courier brings more messages of one sender than may wait here; nothing more of them was taken.")
 
 
-def _digests(share: Share, hospital: str, *, own: bool) -> dict[str, str]:
-    named = ((share.identify(path), path) for path in _walk(share.root))
-    read = ((name, _whole(share, path)) for name, path in named if _belongs(name, hospital, own=own))
+def _digests(share: Share, paths: Iterable[Path]) -> dict[str, str]:
+    read = ((share.identify(path), _whole(share, path)) for path in paths)
     return {name: hashlib.sha256(data).hexdigest() for name, data in read if data is not None}
 
 
@@ -148,10 +162,6 @@ def _whole(share: Share, path: Path) -> bytes | None:
         return share.get(path)
     except (OSError, TrustError):
         return None
-
-
-def _walk(root: Path) -> Iterable[Path]:
-    return sorted(path for path in root.rglob("*") if path.is_file() and not path.is_symlink() and path.suffix != ".part")
 
 
 def _files(share: Share, mine: Mapping[str, str], theirs: Mapping[str, str]) -> tuple[File, ...]:
@@ -166,16 +176,6 @@ def _files(share: Share, mine: Mapping[str, str], theirs: Mapping[str, str]) -> 
         found.append(File(path, data))
         size += len(data)
     return tuple(found)
-
-
-def _taken(share: Share, hospital: str) -> frozenset[str]:
-    """Inbox paths of messages that were taken or put aside."""
-    found = set()
-    for kind in ("archive", "quarantine"):
-        folder = share.at("p2p", hospital, kind)
-        for sender in folder.iterdir() if folder.is_dir() else ():
-            found |= {f"p2p/{hospital}/inbox/{sender.name}/{name}" for name in share.names(sender)}
-    return frozenset(found)
 
 
 def _decode(data: bytes, kind: type[M]) -> M:

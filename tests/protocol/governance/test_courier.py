@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import given
@@ -11,10 +12,11 @@ from hypothesis import strategies as st
 
 from protocol.errors import MessageError, TrustError
 from protocol.governance import courier
+from protocol.governance.bounds import ARCHIVE, INBOX, Bound, drop_oldest, oldest
 from protocol.governance.courier import Answer, Ask, Courier, File
 from protocol.governance.pysyft.share import Share
 
-NORTH, SOUTH, ALICE = "north@demo.invalid", "south@demo.invalid", "alice@demo.invalid"
+NORTH, SOUTH, ALICE, BOB = "north@demo.invalid", "south@demo.invalid", "alice@demo.invalid", "bob@demo.invalid"
 
 
 class Pair:
@@ -98,6 +100,10 @@ def test_nothing_is_sent_twice_and_much_goes_in_parts(pair: Pair, monkeypatch: p
         f"p2p/{NORTH}/outbox/{ALICE}/x",
         f"p2p/{SOUTH}/inbox/{ALICE}/x",
         f"box/{ALICE}/events/x",
+        f"box/{ALICE}/collections/skin/mock.zip",
+        f"box/{ALICE}/bundles/{SOUTH}.json",
+        f"p2p/{NORTH}/reports/{'a' * 64}/model.safetensors",
+        f"p2p/{SOUTH}/reports/{'a' * 64}/report.json",
         "elsewhere",
         "../outside",
         f"p2p/{NORTH}/inbox/../../x",
@@ -175,3 +181,67 @@ def test_a_link_or_a_pipe_on_the_share_is_not_read(pair: Pair, tmp_path: Path) -
     for name, why in (("link", "is a link"), ("pipe", "is no file")):
         with pytest.raises(TrustError, match=why):
             pair.north.get(pair.north.at(name))
+
+
+def test_a_flood_by_one_sender_waits_and_keeps_nobody_else_out(pair: Pair) -> None:
+    inbox = f"p2p/{NORTH}/inbox"
+    flood = [f"{inbox}/{ALICE}/{number:04d}" for number in range(3 * INBOX.files)]
+    for path in flood:
+        put(pair.office, path)
+    put(pair.office, f"{inbox}/{BOB}/one")  # after alice's in every order
+    for round_ in (1, 2, 3):
+        pair.carry()
+        held = pair.north.names(pair.north.find(f"{inbox}/{ALICE}"))
+        assert len(held) == INBOX.files
+        assert there(pair.north, f"{inbox}/{BOB}/one")
+        archive = pair.north.at("p2p", NORTH, "archive", ALICE)
+        archive.mkdir(parents=True, exist_ok=True)
+        for name in held:  # the hospital takes them, and the next ones come
+            pair.north.find(f"{inbox}/{ALICE}/{name}").rename(archive / name)
+        assert len(pair.north.names(archive)) == round_ * INBOX.files
+    pair.carry()
+    assert not [path for path in flood if there(pair.office, path)]
+
+
+def test_a_hospital_takes_no_more_of_one_sender_than_an_honest_courier_brings(pair: Pair) -> None:
+    many = tuple(File(f"p2p/{NORTH}/inbox/{ALICE}/{number:04d}", b"x") for number in range(2 * INBOX.files + 1))
+    with pytest.raises(TrustError, match="more messages of one sender"):
+        courier.answer(pair.north, NORTH, Ask(many, (), {}))
+    assert len(pair.north.names(pair.north.at("p2p", NORTH, "inbox", ALICE))) == 2 * INBOX.files
+
+
+def test_what_waits_at_the_office_is_not_taken_for_gone_where_both_have_one_folder(tmp_path: Path) -> None:
+    share = Share(tmp_path)
+    for number in range(INBOX.files):
+        put(share, f"p2p/{NORTH}/inbox/{ALICE}/{number + 1:04d}")
+    one = Courier(share, NORTH)
+    one.take(courier.answer(share, NORTH, one.ask()))
+    put(share, f"p2p/{NORTH}/inbox/{ALICE}/0000")  # before all others in order: another no longer is of the oldest
+    one.take(courier.answer(share, NORTH, one.ask()))
+    assert len(share.names(share.at("p2p", NORTH, "inbox", ALICE))) == INBOX.files + 1
+
+
+@given(st.lists(st.integers(0, 40), max_size=30), st.integers(1, 9), st.integers(1, 90))
+def test_the_oldest_are_within_the_bound_and_never_none(sizes: list[int], files: int, size: int) -> None:
+    with TemporaryDirectory() as name:
+        share, bound = Share(Path(name)), Bound(files, size)
+        for number, length in enumerate(sizes):
+            put(share, f"x/{number:02d}", bytes(length))
+        found = [path.name for path in oldest(share, share.at("x"), bound)]
+        assert found == [f"{number:02d}" for number in range(len(found))]
+        assert (len(found) >= 1) == bool(sizes)
+        assert len(found) == 1 or (len(found) <= files and sum(sizes[: len(found)]) <= size) or not found
+        gone = drop_oldest(share, share.at("x"), bound)
+        left = share.names(share.at("x"))
+        assert len(left) == len(sizes) - gone
+        assert len(left) <= files
+        assert sum(sizes[int(one)] for one in left) <= size
+
+
+def test_together_senders_stay_within_what_a_hospital_holds() -> None:
+    for parties in (1, 16, 17, 40, 5000):
+        each = INBOX.shared_by(parties)
+        assert each.files >= 1
+        assert each.files * parties <= max(16 * INBOX.files, parties)
+    assert INBOX.shared_by(3) == INBOX
+    assert ARCHIVE.files > 2 * INBOX.files  # or a message would come a second time before the courier heard that it was taken

@@ -11,6 +11,8 @@ import pytest
 pytest.importorskip("syft_rds")
 
 from protocol.errors import ApprovalError, InputError
+from protocol.governance.pysyft.share import Share
+from protocol.governance.reports import FILES, folder_of, put_report
 from protocol.governance.researcher import Researcher
 from protocol.governance.submission import pack
 from protocol.identity import Identity
@@ -188,7 +190,7 @@ def test_a_link_in_place_of_the_report_sends_no_file_of_the_hospital_out(story: 
     story.sync()
     story.say("approve")
     (story.folder / "secret").write_text("the hospital's key")
-    folder = story.share / "reports" / a_plan().digest.removeprefix("sha256:")
+    folder = folder_of(Share(story.share), "north@demo.invalid", a_plan().digest)
     folder.mkdir(parents=True)
     for name in ("report.json", "report.html"):
         (folder / name).symlink_to(story.folder / "secret")
@@ -270,3 +272,20 @@ def test_nothing_is_encrypted_for_a_key_that_was_put_in_a_researchers_place(stor
     story.say("approve")
     assert any("alice@demo.invalid" in problem and "not sent" in problem for problem in story.sync())
     assert sorted(outbox.iterdir()) == before
+
+
+def test_the_report_goes_to_the_one_whose_plan_the_officers_read_and_not_to_who_copied_it(story: Story) -> None:
+    keys = {**story.policy.researchers, "aaron": story.keys["mallory"].public_key.hex()}
+    story.policy = story.policy.model_copy(update={"researchers": keys})
+    aaron = story.researcher("aaron", key="mallory")
+    aaron.cohorts()
+    aaron.ask_for_contact()
+    story.researcher().submit(a_plan(), "north")
+    story.sync()
+    aaron.submit(a_plan(), "north")
+    story.say("approve")
+    put_report(Share(story.share), "north@demo.invalid", a_plan().digest, dict.fromkeys(FILES, b"{}"))
+    assert story.sync() == ()
+    (to_alice,), (to_aaron,) = story.researcher().answers(), aaron.answers()
+    assert sorted(path.name for path in to_alice.results) == ["report.html", "report.json"]
+    assert (to_aaron.status, to_aaron.results) == ("approved", ())
