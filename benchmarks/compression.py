@@ -22,8 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from contextlib import closing, nullcontext
-from dataclasses import replace
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -31,7 +30,7 @@ from unittest import mock
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
-import yaml
+from compression_federation import NEAREST, SILOS, WAYS, federate, make_plan, make_stores
 from rich.console import Console
 from rich.table import Table
 
@@ -43,107 +42,6 @@ from protocol.rounding import Rounding
 from protocol.vectors import Layout, Vector
 
 MILLION = 10**6
-SILOS = 4
-OPEN = {"mechanism": "none", "secure_aggregation": False}
-SECURE = {"mechanism": "none", "secure_aggregation": True}
-NEAREST = "secure, 16 bits, bound 64, nearest"
-WAYS: dict[str, dict[str, Any]] = {
-    "float32": {"privacy": OPEN},
-    "quantised, 16 bits": {"privacy": OPEN, "compression": {"name": "quantised", "bits": 16}},
-    "quantised, 8 bits": {"privacy": OPEN, "compression": {"name": "quantised", "bits": 8}},
-    "top_k, 0.1": {"privacy": OPEN, "compression": {"name": "top_k", "fraction": 0.1}},
-    "top_k, 0.01": {"privacy": OPEN, "compression": {"name": "top_k", "fraction": 0.01}},
-    "secure, 32 bits": {"privacy": SECURE | {"width_bits": 32}},
-    "secure, 16 bits, bound 64": {"privacy": SECURE | {"width_bits": 16}},
-    "secure, 16 bits, bound 0.25": {"privacy": SECURE | {"width_bits": 16, "update_bound": 0.25}},
-    NEAREST: {"privacy": SECURE | {"width_bits": 16}},
-}
-
-
-def make_stores(folder: Path, patients: int) -> dict[str, Path]:
-    """Four hospitals' stores of so many patients each, without any of the files that an intake has to reject."""
-    from fedward.demo.phantoms import render
-    from fedward.demo.phantoms.export import draft
-    from fedward.demo.phantoms.sites import SITES
-    from silo_node.cohort import StoreWriter
-
-    stores = {}
-    for position, site in enumerate(SITES[:SILOS]):
-        site = replace(site, mix=replace(site.mix, patients=patients), misfits=(), cines=0)
-        drawn = draft(site, 7, position)
-        owner = np.array([shot.patient for shot in drawn.shots])
-        finding = np.array([shot.finding for shot in drawn.shots])
-        exposures = render.plan(drawn.rng, site, drawn.cohort, owner, finding)
-        writer = StoreWriter.create(folder / site.name)
-        for first in range(0, len(owner), 16):
-            batch = np.arange(first, min(first + 16, len(owner)))
-            for index, image in zip(batch, render.grey(drawn.rng, site, exposures.take(batch)), strict=True):
-                patient = drawn.persons[owner[index]].number
-                fold = "test" if drawn.cohort.test[owner[index]] else "train"
-                writer.add(image[np.newaxis], patient=patient, labels={"finding": str(int(finding[index]))}, fold=fold)
-        stores[site.name] = writer.finish().path
-    return stores
-
-
-def make_plan(way: Mapping[str, Any], seed: int, rounds: int, steps: int) -> Plan:
-    """The demo's plan without its noise, some rounds long."""
-    import fedward.demo
-
-    plan = yaml.safe_load((Path(fedward.demo.__file__).parent / "plan.yaml").read_text(encoding="utf-8"))
-    plan |= {"seed": seed, "privacy": way["privacy"], "evaluation": {"every": rounds, "alone": False}}
-    plan["training"] |= {"local_steps": steps, "optimizer": {"name": "SGD", "lr": 0.02, "momentum": 0.9}}
-    plan["federation"] |= {"rounds": rounds, "compression": way.get("compression", {"name": "none"})}
-    plan["data"]["split"] = {"validation_fraction": 0.0}
-    return Plan.model_validate_json(json.dumps(plan))
-
-
-def federate(plan: Plan, stores: Mapping[str, Path], folder: Path) -> tuple[float, list[Vector], Layout, dict[str, int]]:
-    """Test AUROC over all hospitals, every update that could be read, the network's layout, bytes of each upload."""
-    from aggregator.job import Job
-    from evaluation.federated import pooled
-    from protocol.messages import Update, decode_release
-    from protocol.secure_aggregation import Member
-    from protocol.transport.in_process import InProcessTransport
-    from silo_node.cohort import CohortStore
-    from silo_node.governance.approvals import ApprovedLocally
-    from silo_node.node import SiloNode
-    from silo_node.policy import Policy
-
-    policy, updates = Policy(allow_without_privacy=True, min_patients=1), []
-    nodes = {
-        name: SiloNode(
-            name,
-            CohortStore.open(path),
-            folder / name,
-            policy=policy,
-            ledger=folder / f"{name}.jsonl",
-            approvals=ApprovedLocally(),
-            device="cpu",
-        )
-        for name, path in stores.items()
-    }
-    members = [Member(name, node.public_key) for name, node in nodes.items()]
-    for node in nodes.values():
-        node.pin(members)
-
-    def watched(node: Callable[[bytes], bytes]) -> Callable[[bytes], bytes]:
-        def serve(data: bytes) -> bytes:
-            reply = node(data)
-            if isinstance(update := decode_release(reply), Update) and plan.federation.compression.name == "none":
-                updates.append(np.frombuffer(update.delta, "<f4").copy())
-            return reply
-
-        return serve
-
-    transport = InProcessTransport({name: watched(node) for name, node in nodes.items()})
-    job = Job(plan, transport, folder / "job", lambda _: None, {}, members)
-    with closing(transport), closing(job.journal):
-        job.run()
-        (scores,) = (one for one in job.scores() if one.split == "test" and one.kind == "federated")
-        auroc = pooled(list(scores.scores.values())).estimate().value
-        if auroc is None:
-            raise SystemExit("this federation has no AUROC; give it more patients")
-        return auroc, updates, job.models.layout, job.rounds()[-1].upload_bytes
 
 
 def restored(name: str, plan: Plan, update: Vector, seed: int) -> Vector:

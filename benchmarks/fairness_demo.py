@@ -6,13 +6,13 @@ import json
 import logging
 import warnings
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import yaml
+from phantom_stores import fill_stores
 from rich.console import Console
 from rich.table import Table
 
@@ -60,35 +60,10 @@ def make_plan(seed: int) -> Plan:
 
 
 def make_stores(folder: Path, seed: int, *, planted: bool) -> dict[str, Path]:
-    """The demo's hospitals in full size, straight into their stores, without the files that an intake has to reject."""
-    from fedward.demo.phantoms import render
-    from fedward.demo.phantoms.export import draft
+    """The demo's hospitals in full size, with the bias that is planted in them or without."""
     from fedward.demo.phantoms.sites import SITES, unbiased
-    from silo_node.cohort import StoreWriter
 
-    stores = {}
-    for position, site in enumerate(SITES):
-        site = replace(site if planted else unbiased(site), misfits=(), cines=0)
-        drawn = draft(site, seed, position)
-        owner = np.array([shot.patient for shot in drawn.shots])
-        finding = np.array([shot.finding for shot in drawn.shots])
-        exposures = render.plan(drawn.rng, site, drawn.cohort, owner, finding)
-        writer = StoreWriter.create(folder / site.name)
-        for first in range(0, len(owner), 16):
-            batch = np.arange(first, min(first + 16, len(owner)))
-            for index, image in zip(batch, render.grey(drawn.rng, site, exposures.take(batch)), strict=True):
-                one = owner[index]
-                writer.add(
-                    image[np.newaxis],
-                    patient=drawn.persons[one].number,
-                    labels={"finding": str(int(finding[index]))},
-                    fold="test" if drawn.cohort.test[one] else "train",
-                    sex="F" if drawn.cohort.female[one] else "M",
-                    age=int(drawn.cohort.age[one]),
-                    manufacturer=site.device.maker,
-                )
-        stores[site.name] = writer.finish().path
-    return stores
+    return fill_stores(folder, [site if planted else unbiased(site) for site in SITES], seed)
 
 
 def train(plan: Plan, stores: Mapping[str, Path], out: Path) -> Path:

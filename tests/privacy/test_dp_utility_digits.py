@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -27,17 +27,16 @@ FILE = Path(__file__).resolve().parents[2] / "benchmarks" / "dp_utility_digits.p
 KEY = (2.0, 4)
 
 
-def _load() -> ModuleType:
-    """By its path: installed packages may be called benchmarks too."""
-    found = importlib.util.spec_from_file_location(FILE.stem, FILE)
-    assert found is not None
-    assert found.loader is not None
-    module = sys.modules[FILE.stem] = importlib.util.module_from_spec(found)  # dataclasses look their module up
-    found.loader.exec_module(module)
-    return module
+def _load(part: str = "") -> Any:
+    """One module of the benchmark, found as when it is run, but after everything that is installed."""
+    sys.path.append(str(FILE.parent))
+    try:
+        return importlib.import_module(FILE.stem + part)
+    finally:
+        sys.path.remove(str(FILE.parent))
 
 
-digits: Any = _load()
+digits, figures, hospitals, rounds = _load(), _load("_figures"), _load("_hospitals"), _load("_rounds")
 
 
 def row(name: str, arrangement: str) -> Any:
@@ -45,30 +44,30 @@ def row(name: str, arrangement: str) -> Any:
 
 
 def plan_of(row: Any) -> Plan:
-    return digits.plan_of(row, 4, 2.0, 0.1, 1437)
+    return rounds.plan_of(row, 4, 2.0, 0.1, 1437)
 
 
 def network(weights: torch.Tensor) -> nn.Module:
     """The same network as torch builds it."""
     layers = nn.Sequential(nn.Linear(64, 32), nn.Tanh(), nn.Linear(32, 10))
     with torch.no_grad():
-        for parameter, part in zip(layers.parameters(), digits._layers(weights), strict=True):
+        for parameter, part in zip(layers.parameters(), hospitals._layers(weights), strict=True):
             parameter.copy_(part.t())
     return layers
 
 
 def test_a_sum_is_that_of_the_private_step_that_trains(monkeypatch: pytest.MonkeyPatch) -> None:
     fix(monkeypatch)
-    plan, weights = plan_of(row("distributed", digits.SIMULATED)), torch.from_numpy(digits.first_weights(3)) * 5.0
-    (site, *_), _ = digits.hospitals(4, 3)
+    plan, weights = plan_of(row("distributed", rounds.SIMULATED)), torch.from_numpy(hospitals.first_weights(3)) * 5.0
+    (site, *_), _ = hospitals.hospitals(4, 3)
     key = bytes(range(32))
-    ours = digits.clipped(plan, weights, site, SecureBits.from_key(key))
+    ours = rounds.clipped(plan, weights, site, SecureBits.from_key(key))
 
     def batch(patient: int, _: SecureBits) -> tuple[torch.Tensor, torch.Tensor]:
         image = site[[patient]]
         return image.pixels, image.labels
 
-    step = PrivateStep(digits.CLIP_NORM, 1.0, 0.1, 1)
+    step = PrivateStep(rounds.CLIP_NORM, 1.0, 0.1, 1)
     theirs = step.sum(network(weights), functional.cross_entropy, len(site), batch, SecureBits.from_key(key))
     sizes = [(32, 64), (32,), (10, 32), (10,)]
     parts = np.split(theirs.integers(), np.cumsum([np.prod(size) for size in sizes])[:-1])
@@ -79,27 +78,27 @@ def test_a_sum_is_that_of_the_private_step_that_trains(monkeypatch: pytest.Monke
     assert np.abs(difference).max() <= sampled  # float32 in another order: a grid step a patient
 
 
-@pytest.mark.parametrize(("arrangement", "needed"), [(digits.SIMULATED, 4), (digits.FEDWARD, 3)])
+@pytest.mark.parametrize(("arrangement", "needed"), [(rounds.SIMULATED, 4), (rounds.FEDWARD, 3)])
 def test_the_opened_sum_holds_every_share_of_the_noise(monkeypatch: pytest.MonkeyPatch, arrangement: str, needed: int) -> None:
     fix(monkeypatch)
     shared = row("distributed", arrangement)
     plan = plan_of(shared)
-    nobody = [site[:0] for site in digits.hospitals(4, 0)[0]]
-    share = digits.share_of(shared, plan, 3.6, 4)
-    sums = [digits.opened_sum(plan, share, digits.first_weights(0), nobody, SecureBits()) for _ in range(10)]
+    nobody = [site[:0] for site in hospitals.hospitals(4, 0)[0]]
+    share = rounds.share_of(shared, plan, 3.6, 4)
+    sums = [rounds.opened_sum(plan, share, hospitals.first_weights(0), nobody, SecureBits()) for _ in range(10)]
     expected = 3.6 * (4 / needed) ** 0.5  # in clip norms; a missing share would be 13 % less
     assert np.std(np.concatenate(sums)) / SCALE == pytest.approx(expected, rel=0.02)
 
 
 @pytest.mark.parametrize(("name", "width"), [("distributed", 32), ("distributed, sampling full", 64)])
 def test_the_opened_sum_is_the_sum_of_what_each_hospital_masks(name: str, width: int) -> None:
-    plan, model = plan_of(row(name, digits.SIMULATED)), digits.first_weights(0)
-    sites, _ = digits.hospitals(4, 0)
-    opened = digits.opened_sum(plan, 1.8, model, sites, SecureBits.from_key(bytes(32)))
-    bits, whole = SecureBits.from_key(bytes(32)), np.zeros(digits.SIZE, dtype=np.int64)
+    plan, model = plan_of(row(name, rounds.SIMULATED)), hospitals.first_weights(0)
+    sites, _ = hospitals.hospitals(4, 0)
+    opened = rounds.opened_sum(plan, 1.8, model, sites, SecureBits.from_key(bytes(32)))
+    bits, whole = SecureBits.from_key(bytes(32)), np.zeros(hospitals.SIZE, dtype=np.int64)
     for site in sites:
-        whole += digits.clipped(plan, torch.from_numpy(model), site, bits).integers()
-        whole += discrete_gaussian(digits.SIZE, 1.8 * SCALE, bits)
+        whole += rounds.clipped(plan, torch.from_numpy(model), site, bits).integers()
+        whole += discrete_gaussian(hospitals.SIZE, 1.8 * SCALE, bits)
     assert opened.dtype.itemsize * 8 == width
     assert np.array_equal(opened, whole)
     assert (whole < 0).any()  # they travel modulo 2^width
@@ -109,31 +108,31 @@ def test_a_local_update_without_noise_to_speak_of_goes_downhill_and_the_proximal
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     fix(monkeypatch)
-    free, held = (row(f"local, 5 steps, {name}", digits.FEDWARD) for name in ("FedAvg", "FedProx"))
-    (site, *_), _ = digits.hospitals(4, 0)
-    model = digits.first_weights(0)
-    strong = digits.replace(held, mu=20.0)
-    updates = [digits.local_update(plan_of(one), 0.01, 10.0, model, site, SecureBits()) for one in (free, strong)]
-    assert digits.accuracy(model + updates[0], site) > digits.accuracy(model, site) + 0.1
+    free, held = (row(f"local, 5 steps, {name}", rounds.FEDWARD) for name in ("FedAvg", "FedProx"))
+    (site, *_), _ = hospitals.hospitals(4, 0)
+    model = hospitals.first_weights(0)
+    strong = replace(held, mu=20.0)
+    updates = [rounds.local_update(plan_of(one), 0.01, 10.0, model, site, SecureBits()) for one in (free, strong)]
+    assert hospitals.accuracy(model + updates[0], site) > hospitals.accuracy(model, site) + 0.1
     assert np.linalg.norm(updates[1]) < 0.5 * np.linalg.norm(updates[0])
 
 
 def test_every_patient_is_at_one_hospital_or_tested() -> None:
-    sites, test = digits.hospitals(10, 1)
+    sites, test = hospitals.hospitals(10, 1)
     rows = torch.cat([test.pixels, *(site.pixels for site in sites)])
     assert len(rows) == 1797
-    whole = torch.cat([images.pixels for images in (digits.hospitals(1, 0)[0][0], digits.hospitals(1, 0)[1])])
+    whole = torch.cat([images.pixels for images in (hospitals.hospitals(1, 0)[0][0], hospitals.hospitals(1, 0)[1])])
     assert sorted(map(tuple, rows.tolist())) == sorted(map(tuple, whole.tolist()))
     assert len({len(site) for site in sites}) > 3  # unlike
 
 
 def cell(name: str, by_seed: tuple[float, ...], key: tuple[float, int] = KEY) -> Any:
-    return digits.Cell(row(name, digits.FEDWARD), key, 1.0, 0.1, by_seed)
+    return figures.Cell(row(name, rounds.FEDWARD), key, 1.0, 0.1, by_seed)
 
 
 def test_a_pair_that_the_simulation_tells_apart_must_come_in_the_same_order() -> None:
     cells = [cell("distributed", (0.91, 0.90)), cell("local, 1 step", (0.92, 0.91)), cell("local, 5 steps, FedAvg", (0.8, 0.8))]
-    found = digits.verdict(cells, digits.FEDWARD)
+    found = figures.verdict(cells, rounds.FEDWARD)
     assert (found["pairs"], found["kept"]) == (3, 1)
     assert [order["measured"] for order in found["not_kept"]] == [-0.01, -0.115]
     assert len(found["off"]) == 3
@@ -141,7 +140,7 @@ def test_a_pair_that_the_simulation_tells_apart_must_come_in_the_same_order() ->
 
 def test_a_pair_within_a_hundredth_is_no_order() -> None:
     cells = [cell("local, 5 steps, FedAvg", (0.8,)), cell("local, 5 steps, FedProx", (0.9,))]
-    assert digits.verdict(cells, digits.FEDWARD)["pairs"] == 0
+    assert figures.verdict(cells, rounds.FEDWARD)["pairs"] == 0
 
 
 @pytest.mark.slow
