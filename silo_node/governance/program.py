@@ -56,8 +56,8 @@ def require_read(plan: Plan, code: str) -> None:
     elif len(said) < _SHORTEST or not plan.code.sha256.removeprefix("sha256:").startswith(said):
         raise ApprovalError(
             f"the plan brings a program ({plan.code.file}), and the digest of the program that was read is "
-            f"{'not its own' if said else 'missing'}. Read it with `fedward silo show` or `fedward silo review`; then "
-            "`fedward silo approve ... --code` and its digest."
+            f"{'not its own' if said else 'missing'}. Read it with `fedward silo show`, which names the digest for "
+            "`fedward silo approve --code`, or in `fedward silo review`, and tick there that you did."
         )
 
 

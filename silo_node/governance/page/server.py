@@ -120,7 +120,8 @@ class ReviewPage:
             found = self._office.find(form.get("digest", ""))
             if verdict != "approve" and not form.get("reason", "").strip():
                 raise InputError("give a reason: the researcher reads it.")
-            standing = self._office.decide(found, verdict, self._officer, self._key, form.get("reason", "").strip())
+            said = {"reason": form.get("reason", "").strip(), "code": form.get("code", "")}
+            standing = self._office.decide(found, verdict, self._officer, self._key, **said)
             self._tell()
             self._said = f"{found.handed_over.plan.name}: {standing.status}. {self._said}".strip()
             self._go(request, "plan?" + urlencode({"digest": found.digest}))

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, StrictUndefined
 
 from protocol.governance.shown import shown
+from protocol.plan.about_code import about
+from silo_node.governance.program import read_program
 from silo_node.governance.words import plain_words
 
 if TYPE_CHECKING:
+    from protocol.plan import Plan
     from silo_node.governance.office import Office
 
 _HERE = Path(__file__).parent
+_TEMPLATES = ("base", "list", "plan", "program", "error")
 
 
 def list_page(office: Office, officer: str, hospital: str, token: str, said: str) -> str:
@@ -41,8 +45,17 @@ def plan_page(office: Office, digest: str, officer: str, hospital: str, token: s
         lines=plain_words(plan),
         changed=office.since_last_approval(request),
         spent=spent,
+        program=None if plan.code is None else read_program(plan.code),
+        about="" if plan.code is None else about(plan.code),
+        whole=_whole(plan),
         decisions=[one for one in office.approvals.log.decisions() if one.plan_digest == request.digest],
     )
+
+
+def _whole(plan: Plan) -> dict[str, Any]:
+    """The plan as JSON types; the text of its program, which stands above it line by line, is not repeated."""
+    found = plan.to_json()
+    return found | {"code": found["code"] | {"source": "as above"}} if plan.code else found
 
 
 def error_page(reason: str, hospital: str) -> str:
@@ -58,7 +71,7 @@ def _render(kind: str, **facts: object) -> str:
 def _environment() -> Environment:
     from jinja2 import DictLoader
 
-    sources = {kind: (_HERE / f"{kind}.html.j2").read_text(encoding="utf-8") for kind in ("base", "list", "plan", "error")}
+    sources = {kind: (_HERE / f"{kind}.html.j2").read_text(encoding="utf-8") for kind in _TEMPLATES}
     return Environment(
         loader=DictLoader(sources), autoescape=True, undefined=StrictUndefined, trim_blocks=True, finalize=_finalize
     )

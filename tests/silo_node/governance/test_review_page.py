@@ -15,9 +15,12 @@ import pytest
 pytest.importorskip("syft_rds")
 
 from protocol.governance.shown import shown
+from protocol.governance.submission import pack
+from protocol.plan import Plan
 from silo_node.governance.page.server import ReviewPage
 from silo_node.governance.page.views import error_page
 from tests.silo_node.governance.test_office import Story, a_plan
+from tests.silo_node.governance.test_program import MODULE, coded_plan
 
 
 class Browser:
@@ -156,8 +159,9 @@ class Labels(HTMLParser):
             self.headings.append(tag)
 
 
-def test_every_field_is_named_and_headings_descend(browser: Browser) -> None:
-    for path in ("", f"plan?digest={a_plan().digest}"):
+def test_every_field_is_named_and_headings_descend(story: Story, browser: Browser) -> None:
+    hand_over(story, coded_plan())
+    for path in ("", f"plan?digest={a_plan().digest}", f"plan?digest={coded_plan().digest}"):
         labels = Labels()
         labels.feed(browser.ask(path)[1])
         assert labels.fields <= labels.named
@@ -174,3 +178,49 @@ def test_a_connection_that_says_nothing_keeps_nobody_waiting(browser: Browser) -
 def test_text_that_would_run_backwards_or_move_the_cursor_is_made_visible() -> None:
     assert "\u202e" not in error_page("plan \u202eesrever", "north")
     assert shown("a\x1b[2Jb\r\n\tc") == "a\ufffd[2Jb\ufffd\n\tc"
+
+
+def hand_over(story: Story, plan: Plan, at: str = "2026-11-21T09:00:00Z") -> None:
+    files = pack(plan, story.keys["alice"], researcher="alice", hospital="north", cohort="", note="", at=at)
+    story.office._book.take_up(f"job-{at}", "alice@demo.invalid", files)
+
+
+def program_of(plan: Plan) -> str:
+    assert plan.code is not None
+    return plan.code.sha256
+
+
+def test_a_program_is_approved_only_with_the_tick_that_names_it(story: Story, browser: Browser) -> None:
+    plan, other = coded_plan(), coded_plan(MODULE + "x = 1\n")
+    hand_over(story, plan)
+    _, text, _ = browser.ask(f"plan?digest={plan.digest}")
+    assert f'name="code" value="{program_of(plan)}"' in text
+    for tick in ("", "on", program_of(plan)[:11], program_of(other)):
+        code, text, _ = browser.ask("decide", decision(browser, digest=plan.digest, code=tick))
+        assert (code, "tick" in text) == (400, True)
+    assert story.office.approvals.standing(plan.digest).status == "pending"
+    browser.ask("decide", decision(browser, digest=plan.digest, code=program_of(plan)))
+    assert story.office.approvals.standing(plan.digest).status == "approved"
+    assert story.office.approvals.standing(other.digest).status == "pending"
+
+
+def test_a_program_is_text_of_the_page_and_nothing_else(story: Story, browser: Browser) -> None:
+    plan = coded_plan(MODULE + "# </code></li></ol><script>alert(1)</script> \u202e\u2028\n# <style>*{display:none}</style>\n")
+    hand_over(story, plan)
+    code, text, headers = browser.ask(f"plan?digest={plan.digest}")
+    assert code == 200
+    assert "script-src" not in headers["Content-Security-Policy"]
+    assert ("<script" not in text, text.count("<style"), "\u202e" not in text) == (True, 1, True)
+    assert '<mark title="RIGHT-TO-LEFT OVERRIDE">[U+202E]</mark>' in text
+    assert text.count("<li><code>") == len(MODULE.splitlines()) + 2
+
+
+def test_what_changed_in_a_program_is_shown_line_by_line(story: Story, browser: Browser) -> None:
+    first, second = coded_plan(), coded_plan(MODULE.replace("import torch\n", "import torch\nimport ctypes\n"))
+    hand_over(story, first)
+    hand_over(story, second, "2026-11-21T10:00:00Z")
+    browser.ask("decide", decision(browser, digest=first.digest, code=program_of(first)))
+    _, text, _ = browser.ask(f"plan?digest={second.digest}")
+    assert "<ins>+import ctypes</ins>" in text
+    assert "7 lines" in text
+    assert "It imports what networks seldom need: ctypes." in text
