@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from evaluation.report.arithmetic import ARITHMETIC
 from evaluation.report.crosswalk import crosswalk
 from evaluation.report.texts_audit import audit_limitations, audit_methods, not_evaluated
 
@@ -16,5 +17,10 @@ def finished(report: dict[str, Any]) -> dict[str, Any]:
         known = {method["name"] for method in methods}
         methods += [dict(method) for method in audit_methods(audit) if method["name"] not in known]
         limits += [limit for limit in audit_limitations() if limit not in limits]
-    whole = report | {"methods": methods, "limitations": limits, "not_evaluated": list(not_evaluated(audit))}
+    whole = report | {
+        "methods": methods,
+        "limitations": limits,
+        "not_evaluated": list(not_evaluated(audit)),
+        "arithmetic": ARITHMETIC,
+    }
     return whole | {"crosswalk": crosswalk(whole)}

@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
+from evaluation.report.arithmetic import other_arithmetic
+from evaluation.verify.approvals import check_approvals
 from evaluation.verify.course import check_agreement, check_charges, check_told
 from evaluation.verify.figures import check_figures
 from evaluation.verify.findings import Findings
 from evaluation.verify.opened import Opened
 from evaluation.verify.signed import check_chains, check_cosignatures, check_index, check_roster
+from protocol.errors import InputError
 from protocol.evidence import bundle as names
 from protocol.evidence.keys import SiteKeys
 
 
-def verify(bundle: Path, keys: SiteKeys, report: Path | None = None) -> Findings:
-    """Every finding about the folder `bundle`; `report` is the job's report.json. Raises InputError if one cannot be read.
+def verify(bundle: Path, keys: SiteKeys, report: Path | None = None, decisions: Mapping[str, bytes] | None = None) -> Findings:
+    """Every finding about the folder `bundle`; `report` is the job's report.json, `decisions` the officers' of some silos.
+
+    Raises InputError if one cannot be read, or this release reckons by other formulas than the report's.
 
     Reads files, writes nothing and reaches no network. What is broken in one place does not keep the other checks from running.
     """
-    return verify_opened(Opened.at(bundle, keys), None if report is None else report.read_bytes())
+    return verify_opened(Opened.at(bundle, keys), None if report is None else report.read_bytes(), decisions)
 
 
-def verify_opened(opened: Opened, report: bytes | None) -> Findings:
+def verify_opened(opened: Opened, report: bytes | None, decisions: Mapping[str, bytes] | None = None) -> Findings:
     """As `verify`, on files that were read before."""
+    _refuse_other_arithmetic(report)
     findings = Findings()
     signed: str | None = None
     with findings.checking("files", names.AGGREGATOR):
@@ -32,6 +40,7 @@ def verify_opened(opened: Opened, report: bytes | None) -> Findings:
         "plan": _check_plan,
         "roster": check_roster,
         "receipts": check_chains,
+        "approvals": partial(check_approvals, decisions=decisions or {}),
         "cosignatures": check_cosignatures,
         "models": check_agreement,
         "rounds": check_told,
@@ -47,3 +56,13 @@ def verify_opened(opened: Opened, report: bytes | None) -> Findings:
 
 def _check_plan(opened: Opened, findings: Findings) -> None:
     findings.add("ok", "plan", "", f"{opened.plan.name}, {opened.plan.digest[7:19]}: the one that every silo took part in")
+
+
+def _refuse_other_arithmetic(report: bytes | None) -> None:
+    """A report that other formulas made would not hold, for no fault of its own."""
+    try:
+        told = json.loads(report or b"")
+    except ValueError:  # the check of the report says what is wrong with it
+        return
+    if isinstance(told, dict) and (why := other_arithmetic(told)):
+        raise InputError(f"{why}; a copy of the folder evidence without it can be checked for all else.")

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from evaluation.verify.findings import Findings
 
 EPILOG = (
     "Exit codes: 0 everything holds (what could not be checked is named), 3 something is broken or missing, 2 a file cannot be "
-    "read. docs/evidence.md says what this proves and what not."
+    "read or another release made the report's figures. docs/evidence.md says what this proves and what not."
 )
 _INTEGRITY = 3
 
@@ -28,6 +30,14 @@ def verify(
         Path | None,
         typer.Option(help="The job's report.json.", show_default="the one beside BUNDLE, if there is one"),
     ] = None,
+    decisions: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="SITE=FILE, once per hospital: decisions.jsonl of its data officers, where it gave you one; then the approval "
+            "that its receipts name is made again.",
+            show_default=False,
+        ),
+    ] = None,
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object, last.")] = False,
 ) -> None:
     """Check a job's evidence: who signed what, whether anything is missing, and every figure of the report."""
@@ -39,7 +49,7 @@ def verify(
     wanted = report if report is not None else beside if beside.is_file() else None
     if wanted is not None and not wanted.is_file():
         raise InputError(f"--report: {wanted} is no file; name the job's report.json.")
-    findings = run(bundle, read_keys(keys), wanted)
+    findings = run(bundle, read_keys(keys), wanted, _decisions(decisions or ()))
     own = keys.absolute().is_relative_to(bundle.absolute())
     _show(findings, json_output=json_output, own_keys=own)
     if json_output:
@@ -47,6 +57,18 @@ def verify(
         typer.echo(json.dumps({"bundle": str(bundle), "sound": findings.sound, "own_keys": own, "findings": facts}))
     if not findings.sound:
         raise typer.Exit(_INTEGRITY)
+
+
+def _decisions(given: Sequence[str]) -> dict[str, bytes]:
+    from protocol.errors import InputError
+
+    found: dict[str, bytes] = {}
+    for one in given:
+        site, _, path = one.partition("=")
+        if not path or site in found or not Path(path).is_file():
+            raise InputError(f"--decisions {one}: write SITE=FILE, each hospital once, FILE its decisions.jsonl.")
+        found[site] = Path(path).read_bytes()
+    return found
 
 
 def _show(findings: Findings, *, json_output: bool, own_keys: bool) -> None:

@@ -69,3 +69,23 @@ def test_what_is_no_bundle_or_no_file_of_keys_exits_with_2(out: Path, tmp_path: 
         done = fedward("audit", "verify", bundle, "--keys", out.parent / keys)
         assert done.returncode == 2, done.stderr
         assert "Traceback" not in done.stderr
+
+
+def test_a_report_of_another_release_s_formulas_exits_with_2_and_says_so(out: Path) -> None:
+    path = out / "report.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"arithmetic": 99}))
+    done = fedward("audit", "verify", out / "evidence", "--keys", out.parent / "keys.json")
+    assert done.returncode == 2
+    assert "made with arithmetic 99; this release checks" in done.stderr
+    assert "does not hold" not in done.stdout + done.stderr
+
+
+def test_officers_decisions_are_taken_by_site_and_what_is_no_file_is_refused(out: Path) -> None:
+    keys, log = out.parent / "keys.json", out.parent / "decisions.jsonl"
+    for wrong in ("s0", f"s0={log}"):
+        done = fedward("audit", "verify", out / "evidence", "--keys", keys, "--decisions", wrong)
+        assert done.returncode == 2
+        assert "write SITE=FILE" in done.stderr
+    log.write_bytes(b"")
+    done = fedward("audit", "verify", out / "evidence", "--keys", keys, "--decisions", f"s0={log}")
+    assert done.returncode == 0, done.stdout + done.stderr
