@@ -17,12 +17,10 @@ _WORDS = {
 }
 
 
-def count_words(number: int | None, entry: dict[str, Any], name: str, report: dict[str, Any]) -> str:
-    """A number of images or patients of `entry`, a hospital or the cohort; or that it is withheld."""
+def count_words(number: int | None, entry: dict[str, Any], name: str) -> str:
+    """A number of images or patients of `entry`, a hospital or the cohort; or that it is withheld, small itself or not."""
     if number is not None:
         return f"{number:,}"
-    if entry.get("withheld", {}).get(name) == "small_cell":
-        return f"fewer than {report['audit']['smallest_cell']}, withheld"
     return "withheld" if name in entry.get("withheld", {}) else "–"
 
 

@@ -70,7 +70,10 @@ def _comparison(verdicts: Mapping[str, Sequence[str]]) -> str:
     enough = better + worse + unclear
     if enough == 0:
         return "At no hospital can be said whether it ranks test images better than that hospital's own model."
-    among = f"the {enough} hospitals" if enough > 1 else "the one hospital"
+    if enough == 1:
+        said = "better than" if better else "worse than" if worse else "neither clearly better nor clearly worse than"
+        return f"At the one hospital that can be compared it ranks test images {said} that hospital's own model."
+    among = f"the {enough} hospitals"
     parts = [f"At {better} of {among} that can be compared it ranks test images better than that hospital's own model"]
     if unclear:
         parts.append(f"at {unclear} the difference is not clear")

@@ -39,7 +39,7 @@ def _on_whom(report: dict[str, Any]) -> list[str]:
     cohort, audit = report["cohort"], report["audit"]
     hospitals = _count(cohort["n_sites"], "hospital")
     if report["privacy"]["mechanism"] == "none":
-        patients, images = (count_words(cohort[key], cohort, key, report) for key in ("n_patients", "n_test"))
+        patients, images = (count_words(cohort[key], cohort, key) for key in ("n_patients", "n_test"))
         said = [f"{patients} patients of {hospitals}."]
         said.append(f"Tested on {images} images of patients kept out of training.")
     else:

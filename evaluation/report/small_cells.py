@@ -123,17 +123,17 @@ def _by_audit(audit: Mapping[str, Any]) -> dict[Key, Why]:
     """The audit shows a hospital's images and positives together or not at all; its images too while any class is shown."""
     found: dict[Key, Why] = {}
     shown: set[str] = set()
-    whys: dict[str, Why] = {}
+    held: set[str] = set()
     for one in audit["classes"]:
         for group in one["groups"]:
             if group["attribute"] != "site":
                 continue
             if group["why"] in ("small_cell", "complement"):
                 found[group["value"], _POSITIVE + one["name"]] = group["why"]
-                whys.setdefault(group["value"], group["why"])
+                held.add(group["value"])
             else:
                 shown.add(group["value"])
-    return found | {(site, "n_test"): why for site, why in whys.items() if site not in shown}
+    return found | {(site, "n_test"): "complement" for site in held if site not in shown}
 
 
 def without_numbers(site: Mapping[str, Any], held: Held) -> dict[str, Any]:

@@ -137,7 +137,11 @@ def test_the_report_of_a_hospital_with_few_images_says_so_and_shows_none(report)
     assert "st-elsewhere" in report["outcome"]["versus_alone"]["not_estimable"]
     assert report["performance"]["worst_site"]["id"] != "st-elsewhere"
     assert all(one["validation"]["st-elsewhere"]["value"] is None for one in report["rounds"])
-    assert "fewer than 11, withheld" in text_of(render_html(report))
+    text = text_of(render_html(report))
+    assert "withheld" in text
+    assert (
+        "fewer than 11" not in text.split("Data at each hospital")[1].split("Privacy")[0]
+    )  # of its test images many may be left
 
 
 def test_without_an_audit_and_under_privacy_nothing_is_withheld():

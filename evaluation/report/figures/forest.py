@@ -92,6 +92,8 @@ def _blocks(report: dict[str, Any]) -> list[_Block]:
     for site in report["sites"]:
         models = [("federated", site["auroc"]), ("alone", site["alone"]), ("personalised", site["personalised"])]
         shown = tuple(_Row(kind, estimate) for kind, estimate in models if estimate is not None)
+        if len({_numbers(row.estimate) for row in shown}) == 1 and shown[0].estimate["value"] is None:
+            shown = (_Row("all models" if len(shown) > 1 else shown[0].kind, shown[0].estimate),)  # said once
         away = site["auroc"].get("why") == "took_no_part"
         size = "took no part" if away and not site["n_test"] else _size(site)
         blocks.append(_Block(short(str(site["id"])), size, shown, as_clause(str(site["never_trained"])) if away else None))
@@ -119,24 +121,22 @@ def _draw_block(page: Axes, plot: Axes, cut: _Cut, block: _Block, top: float, ov
         page.text(
             cut.width - 10, first, block.subtitle, ha="right", bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 1}, **small
         )
-    elif len(block.rows) > 1:
+    elif len(block.rows) > 1 and block.subtitle != "withheld":  # its rows say so
         page.text(0, first + _ROW - 2, block.subtitle, **small)
     for index, row in enumerate(block.rows):
         y = first + _ROW * (index + cut.stacked)
         page.text(cut.kinds, y, row.kind, **small)
-        if cut.numbers is not None:
-            page.text(cut.numbers, y, _numbers(row.estimate), color=INK, **text)
         if row.estimate["value"] is not None:
+            if cut.numbers is not None:
+                page.text(cut.numbers, y, _numbers(row.estimate), color=INK, **text)
             if overall:
                 draw_diamond(plot, row.estimate, y)
             else:
                 marker, colour = _STYLE[row.kind]
                 draw_interval(plot, row.estimate, y, marker=marker, colour=colour)
-        elif block.absence is not None:
+        else:  # why there is no figure stands where it would be: the column of numbers is too narrow for words
             box = {"facecolor": PAPER, "edgecolor": "none", "pad": 1}  # above the pooled line
-            page.text(cut.plot[0], y, _cut(block.absence, cut), bbox=box, **small)
-        elif cut.numbers is None:
-            page.text(cut.plot[0], y, _numbers(row.estimate), **small)
+            page.text(cut.plot[0], y, _cut(block.absence or _numbers(row.estimate), cut), bbox=box, **small)
 
 
 def _limits(blocks: Sequence[_Block]) -> tuple[float, float]:
