@@ -1,4 +1,4 @@
-"""What a check says, and the check of this machine's clock."""
+"""What a check says, and the checks of this machine: its clock, and whether it can keep a plan's own code apart."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
+from privacy.sandbox import available
 from protocol.consortium.certificates import load_certificate
 from protocol.consortium.files import read_public
 from protocol.consortium.folder import PartyFolder
-from silo_node.service.config import Places
+from silo_node.policy import load_policy
+from silo_node.service.config import Places, SiloConfig
 
 Verdict = Literal["ok", "warning", "failed"]
 _SKEW_WARN_S = 60.0
@@ -50,3 +52,20 @@ def check_clock(where: Places, ahead_s: float | None) -> Check:
     return Check(
         "clock", "warning", f"{says}; the broker told no time, and no NTP is seen here", "compare with a clock you trust"
     )
+
+
+def check_code(config: SiloConfig, where: Places) -> Check:
+    """Whether plans with a program of their own may run here, and whether this machine can keep them apart.
+
+    Where the policy refuses them, nothing is asked of the machine. Raises PolicyError.
+    """
+    policy = load_policy(where.policy)
+    if policy.custom_code == "refused":
+        return Check("code", "ok", "plans with a program of their own are refused")
+    if (why := available()) is not None:
+        do = "mend that, or set custom_code: refused in the policy; until then such plans fail here"
+        return Check("code", "failed", why, do)
+    if (policy.approval or config.approval) == "local":
+        do = "set approval: officers in the policy, or custom_code: refused"
+        return Check("code", "warning", "programs of plans may run, kept apart, and nobody here reads them before", do)
+    return Check("code", "ok", "programs of plans that the officers approve may run, kept apart")

@@ -21,7 +21,7 @@ from protocol.transport.nats.kit import endpoint_of
 from protocol.transport.nats.probe import Visit, probe
 from silo_node.cohort import CohortStore
 from silo_node.policy import load_policy
-from silo_node.service.checks import Check, check_clock
+from silo_node.service.checks import Check, check_clock, check_code
 from silo_node.service.config import Places, SiloConfig
 from silo_node.service.serve import share_spent
 
@@ -42,6 +42,7 @@ def preflight(config: SiloConfig, where: Places) -> Iterator[Check]:
         ("clock", lambda: check_clock(where, next((visit.ahead_s for visit in visits), None))),
         ("store", lambda: _store(where)),
         ("policy", lambda: _policy(config, where)),
+        ("code", lambda: check_code(config, where)),
         ("ledger", lambda: _ledger(where)),
         ("disk", lambda: _disk(where)),
         ("device", lambda: _device(config)),

@@ -10,10 +10,13 @@ from pathlib import Path
 import pytest
 
 from protocol.transport.nats import probe
+from silo_node.service import checks
 from silo_node.service.checks import Check
 from silo_node.service.config import Places, SiloConfig, places
 from silo_node.service.preflight import preflight
 from tests.aggregator.consortium.brokers import Broker, connect, hospital, make_office, provision
+
+OFFICER = f"officers: {{ann: '{'0' * 64}'}}\n"
 
 
 @pytest.fixture
@@ -36,6 +39,26 @@ def test_a_node_that_would_not_start_for_want_of_an_approver_is_not_ready(where:
     assert (found.verdict, "approval: officers" in found.do) == ("failed", True)
     where.policy.write_text("approval: local\n")
     assert checked(where)["policy"].verdict == "ok"
+
+
+@pytest.mark.parametrize(
+    ("policy", "why", "verdict", "says"),
+    [
+        ("approval: local\n", "no Landlock", "ok", "refused"),
+        ("approval: officers\n" + OFFICER + "custom_code: approved\n", None, "ok", "officers approve"),
+        ("approval: local\ncustom_code: approved\n", None, "warning", "nobody here reads them"),
+        ("approval: local\ncustom_code: approved\n", "no Landlock", "failed", "no Landlock"),
+    ],
+)
+def test_whether_programs_of_plans_can_be_kept_apart_is_known_before_one_comes(
+    where: Places, monkeypatch: pytest.MonkeyPatch, policy: str, why: str | None, verdict: str, says: str
+) -> None:
+    monkeypatch.setattr(checks, "available", lambda: why)
+    where.policy.parent.mkdir(parents=True)
+    where.policy.write_text(policy)
+    found = checked(where)["code"]
+    assert (found.verdict, says in found.says) == (verdict, True)
+    assert (found.verdict == "ok") == (found.do == "")
 
 
 def test_a_folder_that_is_not_there_is_named(where: Places) -> None:
