@@ -68,7 +68,8 @@ def make_stores(folder: Path, seed: int, *, planted: bool) -> dict[str, Path]:
 
 def train(plan: Plan, stores: Mapping[str, Path], out: Path) -> Path:
     """The federation, as `fedward run` does it, but for the audit, of which many are to be made; the final model's file."""
-    from fedward.federation import Settings, run_federation
+    from fedward.federation import run_federation
+    from fedward.settings import Settings
 
     plan = plan.model_copy(update={"evaluation": plan.evaluation.model_copy(update={"audit": None})})
     return run_federation(plan, stores, Settings(out, threads=1, homes=out / "homes"), lambda *_: None).model

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fedward.hospitals import approvals_of, home_of, ledger_of, policies_of, refuse_plan, refuse_unlabelled
+from fedward.settings import Settings
 from protocol.errors import InputError
 from protocol.plan import Plan
 from protocol.plan.federation import refuse_unnamed
@@ -29,30 +30,6 @@ class Result:
     model: Path
     tracking_uri: str
     tracking_problem: str
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Where a run writes, how it computes, and what its hospitals allow. `threads` 0: one per core, at most 8; one under
-    a private plan.
-
-    `policy` stands for every hospital's own file; without it each store's neighbour NAME.policy.yaml does. `accept_no_dp`
-    and `accept_code` say for every hospital that a plan without differential privacy, or one with a program of its own, may
-    run. `ledgers` is the folder of the cohorts' ledgers; without it each lies beside its store, where the next run finds it.
-    `homes` is the folder of the silos' keys and newest receipts; without it the user's data folder, where neither a new `out`
-    nor a lost ledger forgets them.
-    """
-
-    out: Path
-    resume: bool = False
-    tracking_uri: str = ""
-    device: str = "auto"
-    threads: int = 0
-    policy: Path | None = None
-    accept_no_dp: bool = False
-    ledgers: Path | None = None
-    homes: Path | None = None
-    accept_code: bool = False
 
 
 def run_federation(plan: Plan, stores: Mapping[str, Path], settings: Settings, observe: Observer) -> Result:

@@ -14,7 +14,7 @@ from protocol.errors import CohortError, PolicyError
 from protocol.plan import Plan
 
 if TYPE_CHECKING:
-    from fedward.federation import Settings
+    from fedward.settings import Settings
     from silo_node.cohort import CohortStore
     from silo_node.governance.approvals import Approvals
     from silo_node.policy import Policy

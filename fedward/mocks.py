@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from protocol.errors import InputError
 
 if TYPE_CHECKING:
-    from fedward.federation import Settings
+    from fedward.settings import Settings
 
 _POLICY = """\
 # Of a run on mocks: nobody is in them.
@@ -45,7 +45,7 @@ def mock_stores(desk: Path, out: Path, *, resume: bool) -> dict[str, Path]:
 
 def mock_settings(out: Path, *, resume: bool, tracking_uri: str, device: str, threads: int) -> Settings:
     """How a run on mocks is set up: its own policy and ledgers, below `out`."""
-    from fedward.federation import Settings
+    from fedward.settings import Settings
 
     out.mkdir(parents=True, exist_ok=True)
     policy = out / "mock.policy.yaml"

@@ -69,9 +69,7 @@ def _data(report: dict[str, Any]) -> Iterator[str]:
         return
     yield "| hospital | patients | train | validate | test | scanners |\n|---|--:|--:|--:|--:|---|"
     for site in report["sites"]:
-        counts = " | ".join(
-            count_words(site[key], site, key, report) for key in ("n_patients", "n_train", "n_validation", "n_test")
-        )
+        counts = " | ".join(count_words(site[key], site, key) for key in ("n_patients", "n_train", "n_validation", "n_test"))
         yield f"| {_text(site['id'])} | {counts} | {_text(', '.join(site['manufacturers']) or 'unknown')} |"
 
 

@@ -55,9 +55,10 @@ def run(
 ) -> None:
     """Run a federation over real cohort stores on this machine; killed at any instant, --resume continues it."""
     from fedward.cli.silos import parse_silos
-    from fedward.federation import Settings, run_federation
+    from fedward.federation import run_federation
     from fedward.hospitals import ledgers_beside
     from fedward.progress import Progress, print_result
+    from fedward.settings import Settings
     from protocol.errors import InputError
     from protocol.plan import load_plan
 

@@ -10,9 +10,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from fedward.demo.phantoms import write_hospitals
-from fedward.federation import Result, Settings, run_federation
+from fedward.federation import Result, run_federation
 from fedward.progress import Progress as JobProgress
 from fedward.progress import print_result
+from fedward.settings import Settings
 from privacy.guarantee import guarantee_of
 from protocol.errors import InputError
 from protocol.plan import Plan, load_plan

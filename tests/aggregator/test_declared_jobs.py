@@ -67,7 +67,8 @@ def test_a_hospital_refuses_a_plan_that_declares_nothing_for_it(tmp_path: Path) 
 
 
 def test_fedward_run_refuses_before_anything_is_written(tmp_path: Path) -> None:
-    from fedward.federation import Settings, run_federation
+    from fedward.federation import run_federation
+    from fedward.settings import Settings
 
     plan = tiny_plan(**DECLARED | {"federation.declared_weights": {"s0": 1, "s1": 1}})
     stores = {name: tiny_store(tmp_path / name, seed=seed).path for seed, name in enumerate(("s0", "s1", "s2"))}
