@@ -8,6 +8,7 @@ from typing import Any
 
 from evaluation.report.audit_words import family, figure_name, why_missing
 from evaluation.report.missing import count_words
+from evaluation.report.own_code import own_code
 
 _LONGEST = 4900  # characters of a version's description: MLflow's store keeps 5,000
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]|])")
@@ -51,6 +52,8 @@ def _lines(report: dict[str, Any]) -> Iterator[str]:
     yield "\n## Model\n"
     yield f"- network {_text(str(report['model'].get('network')))}, {report['model'].get('n_parameters', 0):,} weights"
     yield f"- digest `{report['model']['digest']}`, plan `{report['plan']['digest']}`, job {_text(report['job'])}"
+    if (told := own_code(report["plan"]["content"])) is not None:
+        yield f"- {_text(told)}"
     yield "\n## Data\n"
     yield from _data(report)
     yield "\n## Performance\n"

@@ -13,6 +13,7 @@ from typing import Any
 from evaluation.audit.differencing import differs_by_few
 from evaluation.comparison import UNPAIRED
 from evaluation.intervals import difference_interval
+from evaluation.report.own_code import without_source
 
 _RATES = ("sensitivity", "specificity")
 _SMALLEST_CELL = 11  # where neither report has an audit that says
@@ -35,7 +36,7 @@ def compare_reports(a: Report, b: Report) -> dict[str, Any]:
         "figures": [_row(key, first[key], second[key], refused=key[:3] in refused) for key in first if key in second],
         "only_in_a": _names(first, second) + ([] if audited else _groups(a)),
         "only_in_b": _names(second, first) + ([] if audited else _groups(b)),
-        "plan": plan_differences(a["plan"]["content"], b["plan"]["content"]),
+        "plan": plan_differences(without_source(a["plan"]["content"]), without_source(b["plan"]["content"])),
         "privacy": {
             name: {"a": a["privacy"].get(name), "b": b["privacy"].get(name)}
             for name in ("mechanism", "secure_aggregation", "epsilon", "delta")

@@ -19,6 +19,7 @@ from evaluation.report.figures.curves import auroc_curves, loss_curves
 from evaluation.report.figures.forest import forest
 from evaluation.report.figures.privacy import privacy_figure
 from evaluation.report.missing import count_words, missing
+from evaluation.report.own_code import own_code, plan_view
 from evaluation.report.texts import how_personalised
 from protocol.errors import EvaluationError
 
@@ -193,6 +194,8 @@ _FILTERS = {
     "duration": _duration,
     "thousands": _thousands,
     "pretty": _pretty,
+    "own_code": own_code,
+    "plan_view": plan_view,
     "about": _about,
     "verdict": VERDICTS.__getitem__,
     "missing": missing,
