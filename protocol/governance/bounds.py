@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +30,9 @@ MESSAGE_BYTES = 8 << 20
 ARCHIVE = Bound(512, 64 << 20)
 """Messages of one sender that were taken or put aside, and are still kept; the oldest go first."""
 
+JOBS = Bound(4000, 64 << 20)
+"""Files of one researcher's jobs that PySyft keeps at a hospital; it forgets none, so beyond this nothing more is taken."""
+
 
 def oldest(share: Share, folder: Path, bound: Bound) -> Iterator[Path]:
     """The files of `folder` that come first by name, as messages do by time, within `bound`; but always one.
@@ -53,8 +57,9 @@ def drop_oldest(share: Share, folder: Path, bound: Bound) -> int:
     """Remove the oldest files of `folder` until it is within `bound`. Returns how many went."""
     found = []
     for name in share.names(folder):
-        status = (folder / name).stat()
-        found.append((status.st_mtime_ns, name, status.st_size))
+        with suppress(FileNotFoundError):  # another look at the share has removed it
+            status = (folder / name).stat()
+            found.append((status.st_mtime_ns, name, status.st_size))
     left, size, gone = len(found), sum(length for *_, length in found), 0
     for _, name, length in sorted(found):
         if left <= bound.files and size <= bound.size:

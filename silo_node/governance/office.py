@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from protocol.errors import ApprovalError, FedwardError
+from protocol.errors import ApprovalError
 from protocol.governance.decisions import Decision, Verdict, decide
 from protocol.governance.pins import email_of, find_pins, introduce
 from protocol.governance.pysyft.share import Share
@@ -18,15 +17,14 @@ from protocol.governance.standing import Officers, Standing
 from protocol.identity import Identity
 from silo_node.governance.approvals import ApprovedByOfficers
 from silo_node.governance.difference import Change, difference
+from silo_node.governance.exchange import Exchange
 from silo_node.governance.log import DecisionLog
 from silo_node.governance.program import require_read
 from silo_node.governance.requests import Request, RequestBook
 from silo_node.policy import Policy
 
 if TYPE_CHECKING:
-    from protocol.governance.pysyft.plane import Plane, Submission
-
-_log = logging.getLogger(__name__)
+    from protocol.governance.pysyft.plane import Plane
 
 
 @dataclass(frozen=True)
@@ -128,49 +126,24 @@ class Office:
         `identity` is the hospital's own: it signs which PySyft key is ours.
         """
         problems: list[str] = []
-        plane = self._plane(identity, problems)
-        for who in plane.requests_for_contact():
-            try:
-                plane.let_in(who)
-            except FedwardError as error:
-                problems.append(f"{who} asks to be let in and was not: {error}")
-            except Exception as error:  # whatever PySyft raises at what somebody put there as a key
-                problems.append(f"{who} asks to be let in and was not: what it offers is no key ({type(error).__name__})")
-        for one in plane.submissions():
-            try:
-                request = self._book.take_up(one.name, one.researcher, one.files)
-            except (FedwardError, OSError, ValueError) as error:
-                problems.append(f"{one.name} of {one.researcher}: {error}")
-                continue
-            standing = self.approvals.standing(request.digest)
-            try:
-                self._tell(plane, one, standing, self._book.find(request.digest))
-            except Exception as error:  # whatever PySyft raises at a job that somebody prepared: the others go on
-                _log.warning("an answer could not be sent: %s", type(error).__name__)
-                problems.append(f"the answer to {one.name} of {one.researcher} could not be sent ({type(error).__name__})")
-        problems += [f"a message of {who} could not be used and was put aside, or one to them not sent" for who in plane.sync()]
-        return tuple(problems)
-
-    def _tell(self, plane: Plane, one: Submission, standing: Standing, kept: Request) -> None:
-        """Let the researcher know how the plan stands, and give back the report once there is one.
-
-        `kept` is the request that the officers read: only who handed that over gets the report, not who copied the plan.
-        """
-        if one.status == "pending" and standing.status in ("approved", "rejected"):
-            said = f"{standing.status} {standing.why}"
-            plane.answer(one.name, one.researcher, approved=standing.status == "approved", reason=said)
-        theirs = (one.name, one.researcher) == (kept.job, kept.sender)
-        if theirs and one.status != "done" and standing.status == "approved" and (report := self._report(kept.digest)):
-            plane.return_results(one.name, report, one.researcher)
+        pins = self._pins(problems)
+        return Exchange(self._plane(identity, pins), self._book, self.approvals.standing, self._report, problems).run(
+            sorted(pins)
+        )
 
     def publish(self, identity: Identity, name: str, mock: Path, manifest: Path, summary: str) -> None:
-        """Show a cohort to the researchers of the policy: `mock` is for them, `manifest` stays here."""
-        self._plane(identity).publish(name, mock, manifest, summary, [self._email(one) for one in self._researchers])
+        """Show a cohort to the researchers of the policy: `mock` is for them, `manifest` stays here.
+
+        Who has not introduced themselves yet sees it once they have. Raises TrustError, publishing nothing, if an introduction
+        was not signed by the one whose it should be.
+        """
+        pins = self._pins()
+        self._plane(identity, pins).publish(name, mock, manifest, summary, sorted(pins))
 
     def return_results(self, identity: Identity, request: Request, files: list[Path]) -> None:
         """Give the researcher the results of an approved plan."""
         read = {path.name: path.read_bytes() for path in files}
-        self._plane(identity).return_results(request.job, read, request.sender)
+        self._plane(identity, self._pins()).return_results(request.job, read, request.sender)
 
     def _report(self, digest: str) -> dict[str, bytes]:
         """The report of the plan's finished job, as the aggregator wrote it; empty before there is one. Raises TrustError."""
@@ -178,16 +151,21 @@ class Office:
             return {}
         return get_report(Share(self._desk.share), self._email(self._desk.hospital), digest)
 
-    def _plane(self, identity: Identity, problems: list[str] | None = None) -> Plane:
-        if self._desk.share is None:
-            raise ApprovalError("the hospital's configuration names no share; set it to the folder that researchers reach too.")
+    def _plane(self, identity: Identity, pins: Mapping[str, str]) -> Plane:
         from protocol.governance.pysyft.plane import Plane
 
-        email, home = self._email(self._desk.hospital), self._desk.folder / "pysyft"
-        pins = find_pins(self._desk.share, {self._email(name): key for name, key in self._researchers.items()}, problems)
-        plane = Plane(email, home, self._desk.share, "hospital", pins)
-        introduce(self._desk.share, email, identity, plane.fingerprint)
+        email, share = self._email(self._desk.hospital), self._share()
+        plane = Plane(email, self._desk.folder / "pysyft", share, "hospital", pins)
+        introduce(share, email, identity, plane.fingerprint)
         return plane
+
+    def _pins(self, problems: list[str] | None = None) -> dict[str, str]:
+        return find_pins(self._share(), {self._email(name): key for name, key in self._researchers.items()}, problems)
+
+    def _share(self) -> Path:
+        if self._desk.share is None:
+            raise ApprovalError("the hospital's configuration names no share; set it to the folder that researchers reach too.")
+        return self._desk.share
 
     def _email(self, name: str) -> str:
         return email_of(name, self._desk.consortium)

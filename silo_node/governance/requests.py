@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,15 +40,43 @@ class RequestBook:
 
     def take_up(self, job: str, sender: str, files: Mapping[str, bytes]) -> Request:
         """Keep what was handed over. Raises TrustError or PlanError if it is nothing that could be approved."""
+        request = self.read(job, sender, files)
+        self.keep(request, files)
+        return request
+
+    def read(self, job: str, sender: str, files: Mapping[str, bytes]) -> Request:
+        """What was handed over; nothing is kept. Raises as `take_up`."""
         name = sender.partition("@")[0]
-        request = Request(unpack(files, self._researchers, self._hospital, name), job, sender)
+        return Request(unpack(files, self._researchers, self._hospital, name), job, sender)
+
+    def keep(self, request: Request, files: Mapping[str, bytes]) -> None:
+        """Keep a request that was read from `files`, if none of that plan is kept."""
         place = self._place(request.digest)
-        if not (place / _JOB).exists():
+        if not self.holds(request.digest):
             place.mkdir(parents=True, exist_ok=True, mode=0o700)
-            about = canonical_json({"job": job, "sender": sender})
+            about = canonical_json({"job": request.job, "sender": request.sender})
             for file, data in {PLAN: files[PLAN], COVER: files[COVER], _JOB: about}.items():
                 _write(place / file, data)  # the last makes it count
-        return request
+
+    def holds(self, digest: str) -> bool:
+        """Whether a request of that plan is kept."""
+        return (self._place(digest) / _JOB).exists()
+
+    def kept(self, digest: str) -> Request:
+        """The request of that plan as officers read it. Raises InputError if it is not there or cannot be read."""
+        return self._open(self._place(digest))
+
+    def drop(self, digest: str) -> None:
+        """Forget a request. Its decisions stay."""
+        shutil.rmtree(self._place(digest), ignore_errors=True)
+
+    def age_s(self, digest: str, now: float) -> float:
+        """Seconds since a request was taken up."""
+        return now - (self._place(digest) / _JOB).stat().st_mtime
+
+    def size(self, digest: str) -> int:
+        """Bytes of a request."""
+        return sum(path.stat().st_size for path in self._place(digest).glob("*"))
 
     def all(self) -> tuple[Request, ...]:
         """Every request that can be read, the newest first. One that cannot is said in the log, and holds up none."""

@@ -76,7 +76,11 @@ def make_client(email: str, home: Path, share: Path, role: Role, pins: Mapping[s
             syncer = client.sync_engine.datasite_owner_syncer
             router = syncer.connection_router
             syncer.connection_router = GuardedRouter(
-                connections=router.connections, peer_store=router.peer_store, pins=dict(pins)
+                connections=router.connections,
+                peer_store=router.peer_store,
+                pins=dict(pins),
+                jobs=home / email / "app_data" / "job" / "inbox",
+                withheld=home.parent / "withheld",
             )
     for path in _keys(home):
         path.chmod(0o600)

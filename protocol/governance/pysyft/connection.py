@@ -6,7 +6,6 @@ mocks have a module each.
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,7 +14,10 @@ from syft.sync.connections.base_connection import ConnectionConfig
 from syft.sync.messages.proposed_filechange import FileNameParseError, MessageFileName
 from syft.sync.version.version_info import VersionInfo
 
+from protocol.errors import TrustError
+from protocol.governance.bounds import ARCHIVE, drop_oldest
 from protocol.governance.pysyft.own_events import OwnEvents
+from protocol.governance.pysyft.peers import read_peers, write_peers
 from protocol.governance.pysyft.public_mocks import PublicMocks
 
 # ruff: noqa: D102 -- the methods are PySyft's, and named by it
@@ -44,8 +46,7 @@ class FolderConnection(OwnEvents, PublicMocks):
             self._between(peer_email, kind, self.email).mkdir(parents=True, exist_ok=True)
 
     def _get_peers_json(self, force_download: bool = False) -> dict[str, Any]:  # noqa: ARG002 -- PySyft's signature
-        path = self._box("peers.json")
-        return json.loads(self.share.get(path)) if path.exists() else {}
+        return read_peers(self.share, self.email)
 
     def _update_peer_state(self, peer_email: str, state: str, public_encryption_bundle: Any = None) -> None:
         peers = self._get_peers_json()
@@ -53,7 +54,7 @@ class FolderConnection(OwnEvents, PublicMocks):
         entry["state"] = state
         if public_encryption_bundle is not None:
             entry["public_encryption_bundle"] = public_encryption_bundle
-        self.share.put(self._box("peers.json"), json.dumps(peers, indent=1).encode())
+        write_peers(self.share, self.email, peers)
 
     def get_peer_requests(self) -> list[str]:
         inbox, boxes, known = self.share.at("p2p", self.email, "inbox"), self.share.at("box"), self._get_peers_json()
@@ -70,7 +71,10 @@ class FolderConnection(OwnEvents, PublicMocks):
 
     def read_peer_version_file(self, peer_email: str) -> VersionInfo | None:
         path = self._box("version.json", email=peer_email)
-        return VersionInfo.from_json(self.share.get(path).decode()) if path.exists() else None
+        try:
+            return VersionInfo.from_json(self.share.get(path).decode()) if path.exists() else None
+        except (TrustError, OSError, ValueError):  # whatever somebody put there as a version: to PySyft it is unknown
+            return None
 
     def share_version_file_with_peer(self, peer_email: str) -> None:
         """Everybody can read it where it lies."""
@@ -89,10 +93,15 @@ class FolderConnection(OwnEvents, PublicMocks):
 
     def quarantine(self, identifier: str) -> None:
         """Put a message aside that cannot be used: else every later sync would stop at it."""
-        path = self.share.find(identifier)
-        aside = self._between(self.email, "quarantine", path.parent.name)
-        aside.mkdir(parents=True, exist_ok=True)
-        path.replace(aside / path.name)
+        self._keep("quarantine", identifier)
+
+    def _keep(self, kind: str, identifier: str) -> None:
+        """Move a message out of the inbox; of what is kept of its sender, the oldest makes room."""
+        share, path = self.share, self.share.find(identifier)
+        folder = self._between(self.email, kind, path.parent.name)
+        folder.mkdir(parents=True, exist_ok=True)
+        path.replace(folder / path.name)
+        drop_oldest(share, folder, ARCHIVE.shared_by(len(list(folder.parent.iterdir()))))
 
     def watcher_send_raw_bytes_to_inbox(self, recipient: str, filename: str, data: bytes) -> None:
         share = self.share
@@ -111,10 +120,7 @@ class FolderConnection(OwnEvents, PublicMocks):
         return share.get(path), share.identify(path)
 
     def owner_remove_proposed_filechange_message_from_inbox(self, message: Any) -> None:
-        path = self.share.find(message.platform_id)
-        archive = self._between(self.email, "archive", path.parent.name)
-        archive.mkdir(parents=True, exist_ok=True)
-        path.replace(archive / path.name)
+        self._keep("archive", message.platform_id)
 
     def owner_write_raw_bytes_to_outbox(self, recipient: str, filename: str, data: bytes) -> None:
         share = self.share

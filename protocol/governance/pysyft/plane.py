@@ -14,6 +14,8 @@ from typing import Any
 
 from protocol.errors import TrustError
 from protocol.governance.pysyft.client import Role, make_client, quiet
+from protocol.governance.pysyft.peers import mend_peers
+from protocol.governance.pysyft.share import Share
 
 _ENTRY = "main.py"
 _INERT = b'"""A job of PySyft needs a program. Nobody runs this one: the hospital reads plan.yaml and decides."""\n'
@@ -55,11 +57,13 @@ class Answer:
 class Plane:
     """One party on the share. `email` is its name there, `pins` the fingerprints of the others' keys.
 
-    `home` holds its keys and its copy of what it may see. Raises TrustError if others can read the keys.
+    `home` holds its keys and its copy of what it may see. Raises TrustError if others can read the keys. `mended` says what
+    was put aside to begin with, "" for nothing.
     """
 
     def __init__(self, email: str, home: Path, share: Path, role: Role, pins: Mapping[str, str]) -> None:
         self.email, self._role, self._pins = email, role, dict(pins)
+        self.mended = mend_peers(Share(share), email)
         self._client = make_client(email, home, share, role, self._pins)
 
     @property
@@ -71,10 +75,17 @@ class Plane:
         """Take what others sent, hand out what is theirs. Returns the senders of messages that were put aside."""
         with quiet():
             self._client.load_peers()
+            if self._role == "hospital":
+                self._router.send_withheld()
             self._client.sync()
         return tuple(getattr(self._router, "put_aside", ()))
 
     # ------------------------------------------------------------------------------------------------------ at a hospital
+
+    @property
+    def waiting(self) -> tuple[str, ...]:
+        """Who has handed over more than was taken now."""
+        return tuple(self._router.waiting)
 
     def requests_for_contact(self) -> tuple[str, ...]:
         """Who asks to be let in and was not yet."""
@@ -92,10 +103,29 @@ class Plane:
         self._check(researcher)
 
     def publish(self, name: str, mock: Path, manifest: Path, summary: str, researchers: list[str]) -> None:
-        """Show a cohort: the file `mock` is for the researchers, `manifest` stays here."""
+        """Show a cohort: the file `mock` is for the researchers, `manifest` stays here.
+
+        Raises TrustError if the key of one of them is not pinned; then nothing is shown to anybody.
+        """
+        self._only_pinned(researchers)
         with quiet():
             self._client.create_dataset(
                 name=name, mock_path=mock, private_path=manifest, summary=summary, users=researchers, upload_private=False
+            )
+
+    def show_cohorts(self, researchers: list[str]) -> None:
+        """Show what was published to these, too. Raises TrustError as `publish` does."""
+        self._only_pinned(researchers)
+        with quiet():
+            for one in self._client.datasets.get_all():
+                if str(one.owner) == self.email:
+                    self._client.share_dataset(str(one.name), researchers, sync=False)
+
+    def _only_pinned(self, researchers: list[str]) -> None:
+        for who in sorted(set(researchers) - self._pins.keys()):
+            raise TrustError(
+                f"the key of {who} is not pinned, so no cohort is shown to them: they introduce themselves with "
+                "`fedward cohorts`, under the key that the policy names."
             )
 
     def submissions(self) -> tuple[Submission, ...]:
@@ -143,9 +173,18 @@ class Plane:
         )
 
     def submit(self, hospital: str, name: str, files: Mapping[str, bytes]) -> bool:
-        """Hand a plan over; False if it was before. Raises TrustError if the hospital's key is not the pinned one."""
+        """Hand a plan over; False if it was before. Raises TrustError if the hospital's key is not the pinned one.
+
+        One that was rejected can be handed over once more: PySyft knows it as another job then.
+        """
         self.sync()
         self._check(hospital)
+        with quiet():
+            rejected = {str(one.name) for one in self._client.jobs if str(one.status) == "rejected"}
+        first, number = name, 1
+        while name in rejected:
+            number += 1
+            name = f"{first}-{number}"
         with TemporaryDirectory() as folder:
             for path, data in {_ENTRY: _INERT, **files}.items():
                 place = Path(folder) / path

@@ -15,6 +15,7 @@ import pytest
 pytest.importorskip("syft_rds")
 
 from protocol.errors import TrustError
+from protocol.governance.bounds import Bound
 from protocol.governance.pysyft.plane import Plane, Submission
 
 ROOT = Path(__file__).parents[3]
@@ -194,6 +195,61 @@ def test_keys_are_for_their_owner_only_and_readable_ones_are_refused(world: Worl
     key.chmod(0o644)
     with pytest.raises(TrustError, match="chmod 600"):
         world.open(NORTH)
+
+
+def test_nothing_is_published_to_one_whose_key_is_not_pinned(world: World) -> None:
+    with pytest.raises(TrustError, match="not pinned, so no cohort is shown"):
+        world.open(NORTH).publish("skin", world.mock, world.manifest, "lesions", [ALICE, "carol@demo.invalid"])
+    world.meet(ALICE)
+    assert world.open(ALICE).cohorts() == ()
+    world.open(NORTH).publish("skin", world.mock, world.manifest, "lesions", [ALICE])
+    with pytest.raises(TrustError, match="not pinned, so no cohort is shown"):
+        world.open(NORTH).show_cohorts(["carol@demo.invalid"])
+
+
+def test_one_who_sends_very_much_has_a_turn_and_then_the_others_have(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("protocol.governance.pysyft.room.INBOX", Bound(2, 16 << 20))
+    world.meet(ALICE, MALLORY)
+    alice = world.open(ALICE)
+    for number in range(5):
+        alice.submit(NORTH, f"flood-{number}", {"plan.yaml": PLAN})
+    world.open(MALLORY).submit(NORTH, "study", {"plan.yaml": PLAN})
+    north = world.open(NORTH)
+    assert sorted(one.name for one in north.submissions()) == ["flood-0", "flood-1", "study"]
+    assert north.waiting == (ALICE,)
+    assert len(list(world.inbox(ALICE).iterdir())) == 3
+    assert len(world.open(NORTH).submissions()) == 5
+    last = world.open(NORTH)
+    assert len(last.submissions()) == 6
+    assert last.waiting == ()
+
+
+@pytest.mark.parametrize("bound", [Bound(4, 16 << 20), Bound(4000, 6000)])
+def test_what_pysyft_keeps_of_one_sender_is_bounded_and_the_rest_waits_at_their_end(
+    world: World, monkeypatch: pytest.MonkeyPatch, bound: Bound
+) -> None:
+    world.meet(ALICE, MALLORY)
+    world.open(ALICE).submit(NORTH, "study-1", {"plan.yaml": PLAN})
+    world.open(NORTH).submissions()
+    monkeypatch.setattr("protocol.governance.pysyft.room.JOBS", bound)
+    world.open(ALICE).submit(NORTH, "study-2", {"plan.yaml": PLAN})
+    world.open(MALLORY).submit(NORTH, "study-3", {"plan.yaml": PLAN})
+    north = world.open(NORTH)
+    assert sorted(one.name for one in north.submissions()) == ["study-1", "study-3"]
+    assert (north.waiting, len(list(world.inbox(ALICE).iterdir()))) == ((ALICE,), 1)
+
+
+def test_of_the_messages_that_were_taken_or_put_aside_the_oldest_go(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("protocol.governance.pysyft.connection.ARCHIVE", Bound(2, 64 << 20))
+    world.meet(ALICE)
+    for number in range(4):
+        world.open(ALICE).submit(NORTH, f"study-{number}", {"plan.yaml": PLAN})
+    for name in ("junk-1", "junk-2", "junk-3"):
+        (world.inbox(ALICE) / name).write_bytes(b"junk")
+    assert len(world.open(NORTH).submissions()) == 4
+    for kind in ("archive", "quarantine"):
+        assert len(list((world.share / "p2p" / NORTH / kind / ALICE).iterdir())) == 2
+    assert list(world.inbox(ALICE).iterdir()) == []
 
 
 def test_every_method_that_pysyft_calls_on_a_connection_is_ours_and_not_its_stub() -> None:

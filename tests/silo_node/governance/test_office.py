@@ -10,7 +10,8 @@ import pytest
 
 pytest.importorskip("syft_rds")
 
-from protocol.errors import ApprovalError, InputError
+from protocol.errors import ApprovalError, InputError, TrustError
+from protocol.governance.bounds import Bound
 from protocol.governance.pysyft.share import Share
 from protocol.governance.reports import FILES, folder_of, put_report
 from protocol.governance.researcher import Researcher
@@ -18,6 +19,7 @@ from protocol.governance.submission import pack
 from protocol.identity import Identity
 from protocol.plan import Plan, parse_plan, plan_template
 from silo_node.governance.office import Desk, Office
+from silo_node.governance.room import KEPT, KEPT_IN_ALL, UNDECIDED, UNDECIDED_IN_ALL, Room
 from silo_node.governance.words import plain_words
 from silo_node.policy import Policy
 
@@ -256,22 +258,67 @@ def test_the_answer_goes_to_the_job_of_the_one_who_is_answered(story: Story) -> 
     assert (to_alice.status, to_aaron.status) == ("approved", "pending")
 
 
-def test_nothing_is_encrypted_for_a_key_that_was_put_in_a_researchers_place(story: Story) -> None:
+def test_nothing_is_encrypted_for_a_key_that_was_put_in_a_researchers_place_and_all_is_sent_once_it_is_put_right(
+    story: Story,
+) -> None:
     story.researcher().submit(a_plan(), "north")
     story.sync()
     mallory = story.researcher("mallory")
     mallory.cohorts()
     mallory.ask_for_contact()
     boxes, north = story.share / "box", "north@demo.invalid"
-    peers = json.loads((boxes / north / "peers.json").read_bytes())
+    path = boxes / north / "peers.json"
+    right = json.loads(path.read_bytes())
     theirs = json.loads((boxes / "mallory@demo.invalid" / "bundles" / f"{north}.json").read_bytes())
-    peers["alice@demo.invalid"] |= theirs
-    (boxes / north / "peers.json").write_text(json.dumps(peers))
+    wrong = {**right, "alice@demo.invalid": right["alice@demo.invalid"] | theirs}
+    path.write_text(json.dumps(wrong))
     outbox = story.share / "p2p" / north / "outbox" / "alice@demo.invalid"
     before = sorted(outbox.iterdir())
     story.say("approve")
     assert any("alice@demo.invalid" in problem and "not sent" in problem for problem in story.sync())
     assert sorted(outbox.iterdir()) == before
+    path.write_text(json.dumps(right))
+    assert not any("alice" in problem for problem in story.sync())
+    (answer,) = story.researcher().answers()
+    assert (answer.status, "approved by ann" in answer.reason) == ("approved", True)
+    assert not [one for one in (story.folder / "governance" / "pysyft" / "withheld").rglob("*") if one.is_file()]
+
+
+@pytest.mark.parametrize("junk", [b"", b"junk", b"[]", b'{"alice@demo.invalid": 1}', b"[" * 100_000, b'{"a@b": {"state": []}}'])
+def test_junk_in_the_hospitals_own_list_of_parties_is_put_aside_and_nobody_is_lost(story: Story, junk: bytes) -> None:
+    place = story.share / "box" / "north@demo.invalid" / "peers.json"
+    place.write_bytes(junk)
+    story.researcher().submit(a_plan(), "north")
+    (problem,) = story.sync()
+    assert "box/north@demo.invalid/peers.json" in problem
+    assert "put aside as peers.json.unreadable" in problem
+    assert place.with_name("peers.json.unreadable").read_bytes() == junk
+    assert len(story.office.requests()) == 1
+    assert story.sync() == ()
+
+
+def test_junk_in_the_researchers_own_list_says_which_file_and_what_happens(story: Story) -> None:
+    place = story.share / "box" / "alice@demo.invalid" / "peers.json"
+    researcher = story.researcher()
+    plane = researcher._plane()
+    place.write_bytes(b"junk")  # while a command runs
+    with pytest.raises(TrustError, match=r"box/alice@demo\.invalid/peers\.json .* Run the command again"):
+        plane.sync()
+    researcher.cohorts()
+    researcher.ask_for_contact()
+    researcher.submit(a_plan(), "north")
+    assert story.sync() == ()
+    assert len(story.office.requests()) == 1
+
+
+@pytest.mark.parametrize("whose", ["alice", "north"])
+def test_junk_in_the_place_of_a_version_ends_no_look_at_the_share(story: Story, whose: str) -> None:
+    story.researcher().submit(a_plan(), "north")
+    (story.share / "box" / f"{whose}@demo.invalid" / "version.json").write_bytes(b"junk")
+    story.sync()
+    story.researcher().submit(a_plan(rounds=7), "north")
+    story.sync()
+    assert len(story.office.requests()) == 2
 
 
 def test_the_report_goes_to_the_one_whose_plan_the_officers_read_and_not_to_who_copied_it(story: Story) -> None:
@@ -289,3 +336,90 @@ def test_the_report_goes_to_the_one_whose_plan_the_officers_read_and_not_to_who_
     (to_alice,), (to_aaron,) = story.researcher().answers(), aaron.answers()
     assert sorted(path.name for path in to_alice.results) == ["report.html", "report.json"]
     assert (to_aaron.status, to_aaron.results) == ("approved", ())
+
+
+def files_of(story: Story, plan: Plan, name: str = "alice") -> dict[str, bytes]:
+    at = "2026-11-21T09:00:00Z"
+    return pack(plan, story.keys["alice"], researcher=name, hospital="north", cohort="", note="", at=at)
+
+
+def test_a_flood_of_plans_by_one_is_refused_by_name_and_keeps_nobody_else_out(
+    story: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("silo_node.governance.room.UNDECIDED", 3)
+    keys = {**story.policy.researchers, "bob": story.keys["bob"].public_key.hex()}
+    story.policy = story.policy.model_copy(update={"researchers": keys})
+    bob = story.researcher("bob")
+    bob.cohorts()
+    bob.ask_for_contact()
+    story.sync()
+    alice = story.researcher()._plane()
+    for rounds in range(2, 7):
+        alice.submit("north@demo.invalid", f"flood-{rounds}", files_of(story, a_plan(rounds)))
+    bob.submit(a_plan(rounds=50), "north")
+    problems = story.sync()
+    assert len([one for one in problems if "was refused: too many plans wait" in one]) == 2
+    waiting = [request.sender for request, _ in story.office.requests()]
+    assert sorted(waiting) == ["alice@demo.invalid"] * 3 + ["bob@demo.invalid"]
+    stands = sorted((one.status, one.reason) for one in story.researcher().answers())
+    assert [status for status, _ in stands] == ["pending"] * 3 + ["rejected"] * 2
+    assert "hand it over again once" in stands[-1][1]
+
+    # Nothing is refused twice, and none of those that wait was dropped for another.
+    assert story.sync() == ()
+    assert sorted(request.sender for request, _ in story.office.requests()) == sorted(waiting)
+
+    # Once the officers have decided there is room, and the refused plan can be handed over again.
+    for request, _ in story.office.requests():
+        if request.sender == "alice@demo.invalid":
+            story.say("reject", plan=request.handed_over.plan)
+    (refused,) = [one.name for one in story.researcher().answers() if one.status == "rejected"][:1]
+    again = a_plan(int(refused.removeprefix("flood-")))
+    assert story.researcher()._plane().submit("north@demo.invalid", refused, files_of(story, again))
+    story.sync()
+    assert story.office.approvals.standing(again.digest).status == "pending"
+    assert story.office.find(again.digest).job == f"{refused}-2"
+
+
+def test_what_is_kept_of_all_researchers_is_bounded_in_number_and_bytes(story: Story) -> None:
+    book = story.office._book
+    book.take_up("job", "alice@demo.invalid", files_of(story, a_plan()))
+    room = Room.of(book, story.office.requests())
+    size = book.size(a_plan().digest)
+    assert size > 500
+    assert room.why_not("alice@demo.invalid", size) == ""
+    assert "no more plans" in room.why_not("alice@demo.invalid", KEPT.size - size + 1)
+    many = Room({}, {f"r{n}": Bound(KEPT.files, 1) for n in range(KEPT_IN_ALL.files // KEPT.files)})
+    assert "no more plans" in many.why_not("new", 1)
+    large = Room({}, {f"r{n}": Bound(1, KEPT.size) for n in range(KEPT_IN_ALL.size // KEPT.size)})
+    assert "no more plans" in large.why_not("new", 1)
+    waiting = Room({f"r{n}": UNDECIDED for n in range(UNDECIDED_IN_ALL // UNDECIDED)}, {})
+    assert "too many plans wait" in waiting.why_not("new", 1)
+
+
+def test_one_who_was_not_there_when_a_cohort_was_published_sees_it_once_known_and_a_stranger_never(story: Story) -> None:
+    mock, manifest = story.folder / "mock.json", story.folder / "manifest.json"
+    mock.write_text("{}")
+    manifest.write_text("{}")
+    keys = {**story.policy.researchers, "bob": story.keys["bob"].public_key.hex()}
+    story.policy = story.policy.model_copy(update={"researchers": keys})
+    story.office.publish(story.keys["north"], "skin", mock, manifest, "lesions")
+    assert [one.name for one in story.researcher().cohorts()] == ["skin"]
+    bob, mallory = story.researcher("bob"), story.researcher("mallory")
+    assert (bob.cohorts(), mallory.cohorts()) == ((), ())
+    for one in (bob, mallory):
+        one.ask_for_contact()
+    story.sync()
+    assert [one.name for one in bob.cohorts()] == ["skin"]
+    assert mallory.cohorts() == ()
+
+
+def test_nothing_is_published_while_an_introduction_is_forged(story: Story) -> None:
+    mock, manifest = story.folder / "mock.json", story.folder / "manifest.json"
+    mock.write_text("{}")
+    manifest.write_text("{}")
+    pin = story.share / "box" / "alice@demo.invalid" / "pin.json"
+    pin.write_bytes(pin.read_bytes().replace(b'"fingerprint":"', b'"fingerprint":"x'))
+    with pytest.raises(TrustError, match="not signed by them"):
+        story.office.publish(story.keys["north"], "skin", mock, manifest, "lesions")
+    assert not (story.share / "box" / "north@demo.invalid" / "collections").exists()
