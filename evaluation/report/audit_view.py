@@ -12,6 +12,7 @@ from evaluation.report import audit_words as words
 from evaluation.report.figures.groups import group_forest
 from evaluation.report.figures.probabilities import calibration, decision, distribution
 from evaluation.report.left_out import comparisons, why_unmade
+from evaluation.report.mitigation_view import mitigation_view
 from evaluation.report.plain import plain_summary
 from evaluation.report.pooled_within import pooled_within
 
@@ -34,7 +35,7 @@ def audit_view(report: dict[str, Any]) -> dict[str, Any]:
         "tests": {},
         "left_out": None,
         "pooled_within": pooled_within(report),
-        "mitigation": report.get("mitigation"),
+        "mitigation": mitigation_view(report),
     }
     if audit is None:
         return context

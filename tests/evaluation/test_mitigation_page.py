@@ -62,7 +62,7 @@ def test_before_and_after_stand_side_by_side():
     assert page.open == []
     assert "slope 0.710 0.610 to 0.810 0.980 0.880 to 1.080" in text
     assert "sensitivity 0.620 0.520 to 0.720 0.880 0.780 to 0.980" in text
-    assert "charite 0.25 to 0.61." in text
+    assert "charite 0.250 0.610 0.61" in text
     assert "nobody knows a single one" in text
     assert "not shown: fewer than 11 cases in a cell" in text
 
