@@ -135,13 +135,16 @@ def _answers(opened: Researcher, console: object, json_: bool) -> None:
         row = (one.name, name_of(one.hospital), one.status, one.reason, results)
         table.add_row(*(Text(shown(cell)) for cell in row))
     console.print(table if found else "Nothing was handed over yet.")
+    waiting = opened.waiting()
+    for hospital, number in sorted(waiting.items()):
+        console.print(f"{hospital} has not taken up {number} of your messages yet.", style="yellow", markup=False)
     if json_:
         facts = [
             {"plan": one.name, "hospital": name_of(one.hospital), "status": one.status, "reason": one.reason}
             | {"results": [str(path) for path in one.results]}
             for one in found
         ]
-        typer.echo(json.dumps({"answers": facts}))
+        typer.echo(json.dumps({"answers": facts, "waiting": waiting}))
 
 
 def _open(folder: Path) -> Researcher:

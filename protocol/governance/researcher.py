@@ -8,8 +8,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from protocol.errors import TrustError
+from protocol.errors import TransportError, TrustError
+from protocol.governance.bounds import INBOX
 from protocol.governance.pins import email_of, find_pins, introduce, name_of
+from protocol.governance.pysyft.share import Share
 from protocol.governance.submission import pack
 from protocol.identity import Identity
 from protocol.plan import Plan
@@ -48,7 +50,18 @@ class Researcher:
         files = pack(plan, self.identity, researcher=self.name, hospital=hospital, cohort=cohort, note=note, at=at)
         if email_of(hospital, self.consortium) not in self._pins():
             raise TrustError(f"{hospital} has not been on the share yet; ask its data officers to look, and try again later.")
+        if (waiting := self.waiting().get(hospital, 0)) >= INBOX.files:
+            raise TransportError(
+                f"{waiting} messages of yours wait at {hospital} and were not taken up; wait until its data officers look. If "
+                "they did, it keeps no more of one researcher: ask them (docs/governance.md)."
+            )
         return self._plane().submit(email_of(hospital, self.consortium), job, files)
+
+    def waiting(self) -> dict[str, int]:
+        """How many of our messages each hospital has not taken up yet; those that have none are left out."""
+        share, own = Share(self.share), email_of(self.name, self.consortium)
+        inboxes = {name: share.at("p2p", email_of(name, self.consortium), "inbox", own) for name in self.hospitals}
+        return {name: number for name, folder in inboxes.items() if (number := len(share.names(folder)))}
 
     def answers(self) -> tuple[Answer, ...]:
         """What became of every plan that was handed over."""

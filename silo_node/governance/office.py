@@ -21,7 +21,9 @@ from silo_node.governance.exchange import Exchange
 from silo_node.governance.log import DecisionLog
 from silo_node.governance.program import require_read
 from silo_node.governance.requests import Request, RequestBook
+from silo_node.governance.tidy import old_messages, old_rejections
 from silo_node.policy import Policy
+from silo_node.service.tidy import Leftover
 
 if TYPE_CHECKING:
     from protocol.governance.pysyft.plane import Plane
@@ -144,6 +146,13 @@ class Office:
         """Give the researcher the results of an approved plan."""
         read = {path.name: path.read_bytes() for path in files}
         self._plane(identity, self._pins()).return_results(request.job, read, request.sender)
+
+    def leftovers(self, older_than_days: float) -> tuple[Leftover, ...]:
+        """What can go (silo_node.governance.tidy). Raises ApprovalError if the decisions cannot be read."""
+        now = self._now().timestamp()
+        messages = () if self._desk.share is None else (Share(self._desk.share), self._email(self._desk.hospital))
+        old = tuple(old_messages(*messages, older_than_days, now)) if messages else ()
+        return (*old, *old_rejections(self._book, self.approvals, older_than_days, now))
 
     def _report(self, digest: str) -> dict[str, bytes]:
         """The report of the plan's finished job, as the aggregator wrote it; empty before there is one. Raises TrustError."""

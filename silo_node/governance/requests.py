@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,13 +65,9 @@ class RequestBook:
         """The request of that plan as officers read it. Raises InputError if it is not there or cannot be read."""
         return self._open(self._place(digest))
 
-    def drop(self, digest: str) -> None:
-        """Forget a request. Its decisions stay."""
-        shutil.rmtree(self._place(digest), ignore_errors=True)
-
-    def age_s(self, digest: str, now: float) -> float:
-        """Seconds since a request was taken up."""
-        return now - (self._place(digest) / _JOB).stat().st_mtime
+    def files(self, digest: str) -> tuple[Path, ...]:
+        """The files of a request, the one that makes it count first: without it there is none."""
+        return tuple(self._place(digest) / name for name in (_JOB, PLAN, COVER))
 
     def size(self, digest: str) -> int:
         """Bytes of a request."""

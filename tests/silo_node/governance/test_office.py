@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("syft_rds")
 
-from protocol.errors import ApprovalError, InputError, TrustError
+from protocol.errors import ApprovalError, InputError, TransportError, TrustError
 from protocol.governance.bounds import Bound
 from protocol.governance.pysyft.share import Share
 from protocol.governance.reports import FILES, folder_of, put_report
@@ -22,6 +22,7 @@ from silo_node.governance.office import Desk, Office
 from silo_node.governance.room import KEPT, KEPT_IN_ALL, UNDECIDED, UNDECIDED_IN_ALL, Room
 from silo_node.governance.words import plain_words
 from silo_node.policy import Policy
+from silo_node.service.tidy import remove
 
 NOW = datetime(2026, 11, 21, 9, 30, tzinfo=UTC)
 
@@ -423,3 +424,45 @@ def test_nothing_is_published_while_an_introduction_is_forged(story: Story) -> N
     with pytest.raises(TrustError, match="not signed by them"):
         story.office.publish(story.keys["north"], "skin", mock, manifest, "lesions")
     assert not (story.share / "box" / "north@demo.invalid" / "collections").exists()
+
+
+def test_a_researcher_hears_that_a_hospital_takes_no_more_before_anything_is_sent(
+    story: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("protocol.governance.researcher.INBOX", Bound(2, 1))
+    for rounds in (5, 6):
+        story.researcher().submit(a_plan(rounds), "north")
+    assert story.researcher().waiting() == {"north": 2}
+    with pytest.raises(TransportError, match="2 messages of yours wait at north"):
+        story.researcher().submit(a_plan(7), "north")
+    assert story.researcher().waiting() == {"north": 2}
+    story.sync()
+    assert story.researcher().waiting() == {}
+    assert story.researcher().submit(a_plan(7), "north")
+
+
+def test_what_is_tidied_is_old_messages_and_plans_that_were_only_ever_rejected(story: Story) -> None:
+    plans = {rounds: a_plan(rounds) for rounds in (5, 6, 7)}
+    for plan in plans.values():
+        story.researcher().submit(plan, "north")
+    story.sync()
+    story.say("reject", plan=plans[5])
+    story.say("approve", plan=plans[6])
+    story.say("reject", plan=plans[6])
+    story.sync()
+    assert story.office.leftovers(90.0) == ()
+    story.clock = datetime.now(UTC) + timedelta(days=91)
+    names = [one.name for one in story.office.leftovers(90.0)]
+    assert [name.split()[0] for name in names] == ["messages", "rejected"]
+    assert plans[5].digest.removeprefix("sha256:")[:12] in names[1]
+    for one in story.office.leftovers(90.0):
+        assert one.size > 0
+        remove(one)
+    assert story.office.leftovers(90.0) == ()
+    assert {request.digest for request, _ in story.office.requests()} == {plans[6].digest, plans[7].digest}
+    assert story.office.approvals.standing(plans[5].digest).status == "rejected"
+    assert story.sync() == ()  # and it is not taken up again by itself
+    assert len(story.office.requests()) == 2
+    assert story.researcher().submit(plans[5], "north")
+    story.sync()
+    assert {one.name.rsplit("-", 1)[-1]: one.status for one in story.researcher().answers()}["2"] == "rejected"
