@@ -9,17 +9,21 @@ import numpy as np
 from aggregator.history import History
 from aggregator.steps import ScoreModel
 from aggregator.strategies import State
+from protocol.baseline import baseline
 from protocol.errors import JournalError
 from protocol.network import build_network, tensors_of
 from protocol.parts import personal_names, shared_layout
 from protocol.plan import Plan
-from protocol.vectors import Vector
+from protocol.vectors import Vector, vector_digest
 
 _EMA = "ema"  # the strategy's state has other names
 
 
 class Models:
-    """Reads the job's history, writes nothing. `layout` is what travels, `initial` the vector before the first round."""
+    """Reads the job's history, writes nothing. `layout` is what travels, `initial` the vector before the first round.
+
+    `compared_with` is the digest of the vector that the plan's audit compares the final one with, None if it names none.
+    """
 
     def __init__(self, plan: Plan, history: History) -> None:
         self._plan, self._history = plan, history
@@ -28,6 +32,8 @@ class Models:
         self.layout = shared_layout(network, personal)
         self.initial = self.layout.flatten(tensors_of(network))
         travelling = {name for name, _ in self.layout.entries} | personal
+        other = baseline(plan, network)
+        self.compared_with = None if other is None else vector_digest(self.layout.flatten(other))
         self._still = {name: value for name, value in tensors_of(network).items() if name not in travelling}
 
     def averaged(self, model: Vector, after: State, before: State) -> State:

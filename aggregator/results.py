@@ -41,13 +41,15 @@ def write_results(job: Job, out: Path, identity: Identity | None = None, *, one_
     metadata = {"job": job.name, "plan_digest": plan.digest, "model_digest": digest, "order": order, "format": "pt"}
     save_tensors(model, job.models.tensors(vector), metadata)
     (out / "plan.yaml").write_bytes(plan.canonical)  # JSON is YAML; these are the very bytes of the digest
-    facts = {
+    facts: dict[str, Any] = {
         "network": plan.network.name,
         "n_parameters": n_parameters(build_network(plan)),
         "digest": digest,
         "file": model.name,
         "personal_parts": list(plan.federation.personal),
     }
+    if (other := job.models.compared_with) is not None:  # as the other job's report has it in model.digest
+        facts["compared_with"] = other
     report = evidenced(build_report(summarise(job, facts)), job)
     report_json, report_html = write_report(report, out)
     evidence = write_bundle(job, out, report_json, identity, one_machine=one_machine)

@@ -31,6 +31,7 @@ def rehearse(plan: Plan, path: Path) -> Rehearsal:
     import torch
 
     from privacy.network_scan import refuse_memory, refuse_unlearned
+    from protocol.baseline import baseline
     from protocol.network import build_network, check_network, n_parameters
     from protocol.parts import personal_names, shared_layout
     from silo_node.training.size import size_of
@@ -55,6 +56,7 @@ def rehearse(plan: Plan, path: Path) -> Rehearsal:
         check_network(network, tuple(image.shape), n_classes)
         personal = personal_names(network, plan.federation.personal, n_classes)
         layout = shared_layout(network, personal)
+        baseline(plan, network)
         if plan.privacy.mechanism != "none":
             fixed_shape(plan)
             refuse_memory(network, tuple(image.shape))

@@ -1,5 +1,7 @@
 """What a silo answers to the audit: its test patients' scores under the final model, counted by group. Rows stay here.
 
+Where the plan compares with another model, that model's scores of the same images are counted with them.
+
 Once a job, for one model and one set of edges: asked again it answers the same. The counts leave alone (Audit) or within a
 masked sum (AuditMasked); under privacy they were noised and charged before either.
 """
@@ -7,6 +9,7 @@ masked sum (AuditMasked); under privacy they were noised and charged before eith
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import get_args
 
 import numpy as np
@@ -19,6 +22,7 @@ from evaluation.audit.sums import from_wire, to_wire
 from privacy.noise import discrete_laplace
 from privacy.randomness import choose
 from privacy.secure_aggregation.agreement import check_agreed_edges, check_model, edges_digest, masked_counts
+from protocol.baseline import baseline
 from protocol.canonical import digest_bytes, digest_json
 from protocol.errors import EvaluationError, MessageError, SiloError
 from protocol.messages import Audit, AuditCounts, AuditMasked, MaskedScores
@@ -70,8 +74,16 @@ def _counts(job: Job, request: Audit | AuditMasked) -> Vector:
     if isinstance(job, PrivateJob):
         return _noised_counts(job, layout, request.address.round, model, edges, asked)
     job.state.keep_audit(asked)
+    other = _under_baseline(job) if layout.paired else None  # first: the final model is what stays loaded
     answers.load_federated(job, request.address.round, model)
-    return count_images(layout, job.site, edges, _rows(job, log_probabilities))
+    return count_images(layout, job.site, edges, replace(_rows(job, log_probabilities), baseline=other))
+
+
+def _under_baseline(job: Job) -> NDArray[np.float64]:
+    """Log-probabilities (n, classes) of the test part under the model that the plan compares with. Raises WeightsError."""
+    job.model.load(None, baseline(job.plan, job.model.network))
+    tested = job.cohort.parts.named("test")
+    return log_probabilities(job.model, job.cohort, "test") if tested else np.zeros((0, len(job.plan.task.classes)))
 
 
 def _checked_edges(layout: AuditLayout, edges: Asked) -> tuple[Edges, ...]:

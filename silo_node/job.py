@@ -11,6 +11,7 @@ from evaluation.summed import vector_size
 from privacy.guarantee import Guarantee, guarantee_of
 from privacy.network_scan import refuse_memory, refuse_unlearned
 from privacy.secure_aggregation.payload import payload_size
+from protocol.baseline import baseline
 from protocol.errors import NetworkError
 from protocol.identity import Identity
 from protocol.plan import Plan
@@ -96,6 +97,7 @@ def open_job(name: str, plan: Plan, place: Place, gate: Gate) -> Job:
         fields = {"event": event, "silo": place.site, "job": name, "reason": reason}
         _log.warning("%s: %s: %s", place.site, event, reason, extra=fields)
     model = SiloModel(plan, cohort.input_shape, pick_device(place.device))
+    baseline(plan, model.network)  # the audit comes last: that its other model is missing should be said before any training
     size = payload_size(plan, model.layout.size) if privacy.secure_aggregation else 0
     counts = vector_size(plan) if plan.evaluation.scores == "summed" else 0
     audit = _audit_layout(plan, place)

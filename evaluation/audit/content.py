@@ -16,6 +16,7 @@ from evaluation.audit.figures import Cells, GroupFigures
 from evaluation.audit.layout import AuditLayout
 from evaluation.audit.measuring import figures, noise_on, tallies
 from evaluation.audit.rates import share, wilson
+from evaluation.audit.versus import versus_baseline
 from evaluation.metrics import SHOWN_FROM, WIDE_BELOW, Noise, n_band, sure
 from protocol.errors import EvaluationError
 
@@ -56,7 +57,9 @@ def audit_content(
         for index, name in enumerate(class_names)
     ]
     fairness = fairness_entry(layout, class_names, found)
-    return entry | {"classes": classes, "fairness": fairness, "missingness": _missingness(layout, found, len(sites_in_sum))}
+    entry |= {"classes": classes, "fairness": fairness, "missingness": _missingness(layout, found, len(sites_in_sum))}
+    versus = versus_baseline(layout, class_names, summed, found, counted, absent)
+    return entry if versus is None else entry | {"versus_baseline": versus}
 
 
 def _group(layout: AuditLayout, one: GroupFigures, absent: set[str]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from evaluation.audit.counting_pairs import count_pairs
 from evaluation.audit.edges import Edges, check_edges
 from evaluation.audit.layout import AuditLayout, Counts, Group
 from evaluation.scoring import checked_rows, log_odds, scored_classes
@@ -23,13 +24,15 @@ class TestRows:
     """A hospital's test images under the final model; all of one length n, which may be 0.
 
     `labels` (n,) class indices, `log_probabilities` (n, classes) natural logs or logits, `patients` (n,) integer codes,
-    `attributes` what the cohort store says of each: attribute -> value, or None or no entry where it says nothing.
+    `attributes` what the cohort store says of each: attribute -> value, or None or no entry where it says nothing. `baseline`
+    (n, classes): as `log_probabilities`, under the model that the plan compares with, if it names one.
     """
 
     labels: NDArray[np.integer]
     log_probabilities: NDArray[np.floating]
     patients: NDArray[np.integer]
     attributes: Sequence[Mapping[str, Raw]]
+    baseline: NDArray[np.floating] | None = None
 
 
 def count_images(layout: AuditLayout, site: str, edges: Sequence[Edges], rows: TestRows) -> Counts:
@@ -41,8 +44,12 @@ def count_images(layout: AuditLayout, site: str, edges: Sequence[Edges], rows: T
     labels, logs, patients = _checked(layout, rows)
     if np.isnan(logs).any() or not np.isfinite(logs.max(axis=1, initial=0.0)).all():
         raise EvaluationError("a log-probability is not a number; the model diverged, so there is nothing to count.")
-    counts, sizes = _count(layout, site, check_edges(layout, edges), labels, logs, rows.attributes, patients)
-    return layout.join(counts, sizes)
+    checked = check_edges(layout, edges)
+    counts, sizes = _count(layout, site, checked, labels, logs, rows.attributes, patients)
+    if not layout.paired:
+        return layout.join(counts, sizes)
+    memberships = list(_memberships(layout, site, rows.attributes))
+    return layout.join(counts, sizes, count_pairs(layout, checked, labels, (logs, rows.baseline), memberships))
 
 
 def count_votes(layout: AuditLayout, site: str, edges: Sequence[Edges], rows: TestRows, pick: Callable[[int], int]) -> Counts:

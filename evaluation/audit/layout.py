@@ -3,7 +3,8 @@
 For each scored class, for each group, first of the positives and then of the negatives: the counts of scores (log-odds of the
 class) in each bin. Without privacy two more numbers follow for each class, group and label: how many patients the images are
 of, and the sum over patients of the square of their images, from which follows how much images of one patient can widen an
-interval (Kish 1965). Under privacy each patient has one vote, and nothing follows.
+interval (Kish 1965). Under privacy each patient has one vote, and nothing follows. Where the plan compares with another model,
+its scores follow, and at last both models' together (evaluation.audit.pairs).
 
 Groups: everyone; each hospital, unless only sums over hospitals may be known (evaluation.scores: summed); each value of each
 attribute; each intersection. A hospital counts in its own group and adds nothing to those of the others.
@@ -19,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluation import noisy_histograms
+from evaluation.audit.pairs import N_COARSE, SCORES, n_own
 from evaluation.scoring import scored_classes
 from protocol.errors import EvaluationError
 from protocol.plan import Plan
@@ -77,9 +79,19 @@ class AuditLayout:
         return self.n_edges + 1
 
     @property
+    def paired(self) -> bool:
+        """Whether another model is scored on the same images; a private plan has none."""
+        return self.audit.compare_with is not None and not self.private
+
+    @property
     def size(self) -> int:
         """Number of integers in a vector."""
-        return self.n_classes * len(self.groups) * 2 * (self.n_bins + (0 if self.private else 2))
+        each = self.n_bins + (0 if self.private else 2) + (math.prod(self._joint) + SCORES if self.paired else 0)
+        return self.n_classes * len(self.groups) * 2 * each
+
+    @property
+    def _joint(self) -> tuple[int, int]:
+        return n_own(self.n_bins), N_COARSE
 
     @property
     def votes(self) -> int:
@@ -96,20 +108,37 @@ class AuditLayout:
 
         On the last axis of `patients`: number of patients, sum of squares of their images. Raises EvaluationError.
         """
+        self._check(vector)
+        shape = (self.n_classes, len(self.groups), 2)
+        n_counts, n_patients = math.prod(shape) * self.n_bins, math.prod(shape) * 2
+        counts = vector[:n_counts].astype(np.int64).reshape(*shape, self.n_bins)
+        if self.private:
+            return counts, None
+        return counts, vector[n_counts : n_counts + n_patients].astype(np.int64).reshape(*shape, 2)
+
+    def split_pairs(self, vector: NDArray[np.signedinteger]) -> tuple[Counts, Counts] | None:
+        """(scores (classes, groups, 2, SCORES), joint (classes, groups, 2, own coarse bins, N_COARSE)) of a vector (size,).
+
+        As evaluation.audit.pairs has them; None where the plan compares with no other model. Raises EvaluationError.
+        """
+        self._check(vector)
+        if not self.paired:
+            return None
+        shape = (self.n_classes, len(self.groups), 2)
+        start = math.prod(shape) * (self.n_bins + 2)
+        middle = start + math.prod(shape) * SCORES
+        scores = vector[start:middle].astype(np.int64).reshape(*shape, SCORES)
+        return scores, vector[middle:].astype(np.int64).reshape(*shape, *self._joint)
+
+    def join(self, counts: Counts, patients: Counts | None, pairs: tuple[Counts, Counts] | None = None) -> Counts:
+        """The vector (size,) of which `split` and `split_pairs` give these."""
+        vector: Counts = np.concatenate([np.ravel(one) for one in (counts, patients, *(pairs or ())) if one is not None])
+        self._check(vector)
+        return vector.astype(np.int64)
+
+    def _check(self, vector: NDArray[np.signedinteger]) -> None:
         if vector.shape != (self.size,):
             raise EvaluationError(f"a vector of {vector.size} counts, where the plan's audit has {self.size}.")
-        shape = (self.n_classes, len(self.groups), 2)
-        n_counts = math.prod(shape) * self.n_bins
-        counts = vector[:n_counts].astype(np.int64).reshape(*shape, self.n_bins)
-        return counts, None if self.private else vector[n_counts:].astype(np.int64).reshape(*shape, 2)
-
-    def join(self, counts: Counts, patients: Counts | None) -> Counts:
-        """The vector (size,) of which `split` gives these."""
-        parts = [np.ravel(counts)] + ([] if patients is None else [np.ravel(patients)])
-        vector: Counts = np.concatenate(parts).astype(np.int64)
-        if vector.shape != (self.size,):
-            raise EvaluationError(f"{vector.size} counts, where the plan's audit has {self.size}.")
-        return vector
 
 
 def layout_of(plan: Plan, sites: tuple[str, ...]) -> AuditLayout:

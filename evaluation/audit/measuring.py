@@ -87,7 +87,7 @@ def figures(
                     events=one.n[0],
                     count_sd=one.count_sd,
                     design=one.design,
-                    auroc=_auroc(one),
+                    auroc=measured_auroc(one),
                     average_precision=_average_precision(one),
                     rates=rates,
                     calibration=_calibration(one, at),
@@ -126,7 +126,8 @@ def _tallies(counts: Counts, sizes: Counts | None, variance: float) -> Tallies:
     return Tallies(positive, negative, (max(design[0], 1.0), max(design[1], 1.0)), variance, int(sizes[:, 0].min()))
 
 
-def _auroc(one: Tallies) -> Measured:
+def measured_auroc(one: Tallies) -> Measured:
+    """The AUROC of these counts with its variance; without a value where a label's images are of one patient."""
     found = ranking.auroc(one.positive, one.negative, one.design, one.variance)
     n, basis = (int(one.n[0]), int(one.n[1])), "summed counts" if one.noise is None else "summed noised counts"
     if found is None or (one.patients is not None and one.patients < 2):

@@ -39,8 +39,7 @@ def auroc(positive: Floats, negative: Floats, design: tuple[float, float], varia
     n_positive, n_negative = float(p.sum()), float(n.sum())
     if min(n_positive, n_negative) <= 0.0:
         return None
-    below = (np.cumsum(n) - n / 2.0) / n_negative  # share of negatives below a positive in bin b
-    above = 1.0 - (np.cumsum(p) - p / 2.0) / n_positive  # share of positives above a negative in bin b
+    below, above = placements(p, n)
     value = float((p * below).sum() / n_positive)
     sampling = design[0] * _of_mean(p, below, value) + design[1] * _of_mean(n, above, value)
     first = (((below - value) / n_positive) ** 2).sum() + (((above - value) / n_negative) ** 2).sum()
@@ -49,12 +48,17 @@ def auroc(positive: Floats, negative: Floats, design: tuple[float, float], varia
     return Ranked(value, sampling, variance * float(first + second), bound)
 
 
-def _of_mean(counts: Floats, placements: Floats, auroc: float) -> float:
+def placements(p: Floats, n: Floats) -> tuple[Floats, Floats]:
+    """Share of negatives below a positive in each bin, share of positives above a negative in it, (bins,) each."""
+    return (np.cumsum(n) - n / 2.0) / n.sum(), 1.0 - (np.cumsum(p) - p / 2.0) / p.sum()
+
+
+def _of_mean(counts: Floats, placed: Floats, auroc: float) -> float:
     n = float(counts.sum())
     if n == 1.0:
         return auroc * (1.0 - auroc)  # as in delong.delong
     n = max(n, 2.0)
-    return max(0.0, float((counts * (placements - auroc) ** 2).sum() / (n - 1.0) / n))
+    return max(0.0, float((counts * (placed - auroc) ** 2).sum() / (n - 1.0) / n))
 
 
 def average_precision(positive: Floats, negative: Floats, design: tuple[float, float], variance: float) -> Ranked | None:
@@ -77,7 +81,7 @@ def average_precision(positive: Floats, negative: Floats, design: tuple[float, f
         merged_p = np.bincount(groups, weights=p).astype(np.float64)
         merged_n = np.bincount(groups, weights=n).astype(np.float64)
     value = float(_precision(merged_p, merged_n, noisy))
-    by_p, by_n = _slopes(merged_p, merged_n, noisy)
+    by_p, by_n = slopes(merged_p, merged_n, noisy=noisy)
     spread = design[0] * (merged_p * by_p**2).sum() + design[1] * (merged_n * by_n**2).sum()
     sampling = max(0.0, float(spread))
     noise = variance * float((by_p[groups] ** 2 + by_n[groups] ** 2).sum())
@@ -102,7 +106,7 @@ def _precision(p: Floats, n: Floats, noisy: bool) -> NDArray[np.float64]:
     return precision
 
 
-def _slopes(p: Floats, n: Floats, noisy: bool) -> tuple[Floats, Floats]:
+def slopes(p: Floats, n: Floats, *, noisy: bool) -> tuple[Floats, Floats]:
     """By how much one more positive, and one more negative, in each bin moves the average precision (bins,)."""
     step, each = 1e-4, np.eye(len(p))
     base = _precision(p, n, noisy)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluation.audit.layout import AuditLayout, Counts
+from evaluation.audit.pairs import check_pairs
 from protocol.errors import EvaluationError
 
 COUNTS = np.dtype("<i8")
@@ -39,7 +40,8 @@ def from_wire(layout: AuditLayout, wire: memoryview) -> Counts:
 
 def placed(layout: AuditLayout, site: str, vector: Counts) -> Counts:
     """The vector (size,) of `layout` that a hospital's own vector stands for: nothing in the groups of the others."""
-    counts, patients = own_layout(layout, site).split(vector)
+    alone = own_layout(layout, site)
+    (counts, patients), pairs = alone.split(vector), alone.split_pairs(vector)
     own = layout.noised_by(site)
     if int(own.sum()) != counts.shape[1]:
         raise EvaluationError(f"{site} is not a hospital of this audit.")
@@ -49,7 +51,8 @@ def placed(layout: AuditLayout, site: str, vector: Counts) -> Counts:
         whole[:, own] = values
         return whole
 
-    return layout.join(put(counts), None if patients is None else put(patients))
+    both = None if pairs is None else (put(pairs[0]), put(pairs[1]))
+    return layout.join(put(counts), None if patients is None else put(patients), both)
 
 
 def added(layout: AuditLayout, vectors: Mapping[str, Counts]) -> Counts:
@@ -65,11 +68,12 @@ def check_counts(layout: AuditLayout, vector: NDArray[np.signedinteger], sites: 
 
     Without privacy: nothing is negative; all scored classes count the same images; the values of an attribute, the cells of an
     intersection and the hospitals add up to everyone in every bin; hospitals that are not in `sites` have none; the numbers of
-    patients fit those of images. Noised counts need only be as many, and no larger than a sum can hold.
+    patients fit those of images; what two models scored are the same images. Noised counts need only be as many, and no larger
+    than a sum can hold.
     """
     if vector.size and float(np.abs(vector.astype(np.float64)).max()) > _LARGEST:
         raise EvaluationError(f"a count is beyond {_LARGEST}, more than a sum over hospitals can hold.")
-    counts, patients = layout.split(vector)
+    (counts, patients), pairs = layout.split(vector), layout.split_pairs(vector)
     if patients is None:
         return
     if (counts < 0).any() or (patients < 0).any():
@@ -79,11 +83,15 @@ def check_counts(layout: AuditLayout, vector: NDArray[np.signedinteger], sites: 
     for family, members in _families(layout).items():
         if (counts[:, members].sum(axis=1) != counts[:, 0]).any():
             raise EvaluationError(f"the groups by {family} do not add up to everyone.")
+        if any((one[:, members].sum(axis=1) != one[:, 0]).any() for one in pairs or ()):
+            raise EvaluationError(f"the groups by {family} do not add up to everyone, by the scores of the other model.")
         _check_together(family, patients[..., 0][:, members].sum(axis=1), patients[:, 0, :, 0])
     others = [index for index, group in enumerate(layout.groups) if group.site is not None and group.site not in sites]
     if counts[:, others].any():
         raise EvaluationError("a hospital that is not in the sum has counts in it.")
     _check_patients(counts.sum(axis=3), patients)
+    if pairs is not None:
+        check_pairs(layout, counts, *pairs)
 
 
 def _families(layout: AuditLayout) -> dict[str, list[int]]:

@@ -1,8 +1,9 @@
 """What differs between two reports: figures with intervals, hospital by hospital and group by group; the plans; the privacy.
 
 Two jobs share no covariance, so figures are compared as if measured on different patients (intervals.difference_interval); on
-the same patients that is cautious. Where two releases on the same patients differ by so few cases that their difference would
-tell of them, the figure is refused (evaluation.audit.differencing).
+the same patients that is cautious. But where the audit of one job also scored the other's model, on its own test patients, the
+AUROC and average precision are the paired ones of that audit (evaluation.report.paired). Where two releases on the same
+patients differ by so few cases that their difference would tell of them, the figure is refused (evaluation.audit.differencing).
 """
 
 from __future__ import annotations
@@ -14,28 +15,35 @@ from evaluation.audit.differencing import differs_by_few
 from evaluation.comparison import UNPAIRED
 from evaluation.intervals import difference_interval
 from evaluation.report.own_code import without_source
+from evaluation.report.paired import Key, measured_by, paired_rows
 
 _RATES = ("sensitivity", "specificity")
 _SMALLEST_CELL = 11  # where neither report has an audit that says
 _DECIMALS = 6
-Key = tuple[str, str, str, str, float | None]  # class, attribute, value, figure, threshold
+_WHOLE = ("all", "site")  # what a job without an audit has figures of
 Report = Mapping[str, Any]
 
 
 def compare_reports(a: Report, b: Report) -> dict[str, Any]:
-    """JSON object: `figures` (b minus a), `plan`, `privacy`, `same_patients` (null: not known), `only_in_a`, `only_in_b`."""
-    same = same_patients(a, b)
+    """JSON object: `figures` (b minus a, each with its `method`), `plan`, `privacy`, `same_patients` (null: not known),
+    `same_job`, `only_in_a`, `only_in_b`; `paired`: whose audit, a's or b's, scored the other's model too, null if neither did.
+    """
+    same, by = same_patients(a, b), measured_by(a, b)
     audited = _audited(a) and _audited(b)
     first, second = dict(_figures(a, audited=audited)), dict(_figures(b, audited=audited))
     refused = set() if same is False else _refused(a, b)
+    paired = {} if by is None else paired_rows({"a": a, "b": b}[by], sign=1 if by == "b" else -1)
+    rows = {key: _row(key, first[key], second[key], refused=key[:3] in refused) for key in first if key in second}
     return {
         "a": _about(a),
         "b": _about(b),
         "method": UNPAIRED,
         "same_patients": same,
-        "figures": [_row(key, first[key], second[key], refused=key[:3] in refused) for key in first if key in second],
-        "only_in_a": _names(first, second) + ([] if audited else _groups(a)),
-        "only_in_b": _names(second, first) + ([] if audited else _groups(b)),
+        "same_job": _one_job(a, b),
+        "paired": by,
+        "figures": list(_better(rows, paired).values()),
+        "only_in_a": _names(first, second) + ([] if audited or paired else _groups(a)),
+        "only_in_b": _names(second, first) + ([] if audited or paired else _groups(b)),
         "plan": plan_differences(without_source(a["plan"]["content"]), without_source(b["plan"]["content"])),
         "privacy": {
             name: {"a": a["privacy"].get(name), "b": b["privacy"].get(name)}
@@ -44,11 +52,29 @@ def compare_reports(a: Report, b: Report) -> dict[str, Any]:
     }
 
 
+def _better(rows: Mapping[Key, dict[str, Any]], paired: Mapping[Key, dict[str, Any]]) -> dict[Key, dict[str, Any]]:
+    """Each figure once, paired where it can be. Without a second audit everyone and the hospitals stand under no class; a
+    paired figure stands for theirs too."""
+    paired = {key: row for key, row in paired.items() if row["difference"]["value"] is not None or key not in rows}
+    covered = {key[1:4] for key, row in paired.items() if row["difference"]["value"] is not None}
+    kept = {key: row for key, row in rows.items() if key[0] or key[1:4] not in covered or key[1] not in _WHOLE}
+    return {key: paired.get(key, row) for key, row in kept.items()} | {
+        key: row for key, row in paired.items() if key not in kept
+    }
+
+
+def _one_job(a: Report, b: Report) -> bool:
+    """Whether this is one job's report twice, written at whatever time."""
+    return all(a[key] == b[key] for key in ("job", "plan", "lineage", "sites"))
+
+
 def same_patients(a: Report, b: Report) -> bool | None:
     """Whether both tested on the same patients of every hospital they share: same store, same split. None: not known.
 
-    False only where no store is in both.
+    True of a job and itself, whatever it says of its cohort. False only where no store is in both.
     """
+    if _one_job(a, b):
+        return True
     stores = [{site["id"]: site["store_digest"] for site in report["sites"]} for report in (a, b)]
     known = [{digest for digest in one.values() if digest} for one in stores]
     if not all(known) or any(not digest for one in stores for digest in one.values()):
@@ -136,14 +162,15 @@ def _row(key: Key, a: Mapping[str, Any], b: Mapping[str, Any], *, refused: bool)
     row = dict(zip(("class", "attribute", "value", "figure", "threshold"), key, strict=True))
     nothing = {"value": None, "lo": None, "hi": None}
     if refused:
-        return row | {"a": nothing, "b": nothing, "difference": nothing, "verdict": "refused"}
+        return row | {"a": nothing, "b": nothing, "difference": nothing, "verdict": "refused", "method": None}
     sides = {name: {end: one[end] for end in nothing} for name, one in (("a", a), ("b", b))}
     if a["value"] is None or b["value"] is None:
-        return row | sides | {"difference": nothing, "verdict": "not_estimable"}
+        return row | sides | {"difference": nothing, "verdict": "not_estimable", "method": None}
     value, lo, hi = difference_interval(_triple(b), _triple(a))
     verdict = "higher" if lo > 0.0 else "lower" if hi < 0.0 else "no_clear_difference"
     numbers = {"value": value, "lo": lo, "hi": hi}
-    return row | sides | {"difference": {name: round(one, _DECIMALS) for name, one in numbers.items()}, "verdict": verdict}
+    difference = {name: round(one, _DECIMALS) for name, one in numbers.items()}
+    return row | sides | {"difference": difference, "verdict": verdict, "method": UNPAIRED}
 
 
 def _triple(estimate: Mapping[str, Any]) -> tuple[float, float, float]:

@@ -21,6 +21,10 @@ _VERDICTS = {
     "not_estimable": ("– not in both", "dim"),
     "refused": ("– refused: few apart", "yellow"),
 }
+_UNPAIR = (
+    "To pair the two, run one of them with the other's model in its plan: `fedward weights add OUT/model.safetensors` at every "
+    "hospital prints what evaluation.audit.compare_with names (same network, no privacy)."
+)
 _SAME = {
     True: "Both tested on the same patients, yet no covariance is shared: the intervals are too long rather than too short.",
     False: "The two jobs share no cohort.",
@@ -63,7 +67,9 @@ def _show(found: dict[str, Any], *, json_output: bool) -> None:
     console = Console(stderr=json_output, emoji=False, highlight=False)
     for name in ("a", "b"):
         console.print(Text(f"{name.upper()}  {found[name]['job']}  {found[name]['title']}"), soft_wrap=True)
-    console.print(f"\nB minus A, 95% intervals, {found['method']}. {_SAME[found['same_patients']]}\n", soft_wrap=True)
+    for line in _about(found):
+        console.print(line, soft_wrap=True)
+    console.print()
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     several = len({row["class"] for row in found["figures"]}) > 1
     for column in ("group", "figure", "A", "B", "difference", ""):
@@ -72,9 +78,10 @@ def _show(found: dict[str, Any], *, json_output: bool) -> None:
         if row["figure"] != "auroc" and row["attribute"] != "all":
             continue  # in --json
         words, style = _VERDICTS[row["verdict"]]
+        words += ", paired" if row["method"] == "paired DeLong" else ""
         where = "everyone" if row["attribute"] == "all" else f"{row['attribute']} {row['value']}".removeprefix("site ")
         where = f"{row['class']}, {where}" if several else where
-        figure = row["figure"] + ("" if row["threshold"] is None else f" from {row['threshold']:g}")
+        figure = row["figure"].replace("_", " ") + ("" if row["threshold"] is None else f" from {row['threshold']:g}")
         cells = (where, figure, _value(row["a"]), _value(row["b"]))
         table.add_row(
             *(Text(_printable(cell)) for cell in cells), Text(_difference(row["difference"])), Text(words, style=style)
@@ -84,6 +91,19 @@ def _show(found: dict[str, Any], *, json_output: bool) -> None:
         if found[f"only_in_{side}"]:
             console.print(Text(_printable(f"\nonly in {side.upper()}: {', '.join(found[f'only_in_{side}'])}")), soft_wrap=True)
     _show_settings(console, found)
+
+
+def _about(found: dict[str, Any]) -> list[str]:
+    """How the differences were made, and what would make them sharper."""
+    if found["same_job"]:
+        return ["\nA and B are the same job: nothing differs but by the report's age."]
+    if (by := found["paired"]) is not None:
+        one, other = by.upper(), {"a": "B", "b": "A"}[by]
+        return [
+            f"\nB minus A, 95% intervals. Rows marked paired: {one}'s audit scored {other}'s model on the same test images "
+            f"(paired DeLong). The others: {found['method']}."
+        ]
+    return [f"\nB minus A, 95% intervals, {found['method']}. {_SAME[found['same_patients']]}", _UNPAIR]
 
 
 def _show_settings(console: Console, found: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ Attribute = Literal["sex", "age", "manufacturer", "model", "modality"]
 Probability = Annotated[float, Field(gt=0.0, lt=1.0)]
 _TEXTS = ("manufacturer", "model", "modality")
 _MOST_GROUPS = 512
+_MOST_PAIRED = 128  # groups for which two models are counted together: about ten times as many counts for each
 
 
 class Margins(Part):
@@ -64,6 +65,13 @@ class Audit(Part):
         le=10.0,
         description="under privacy: what the audit costs a test patient; such patients never train",
     )
+    compare_with: str | None = Field(
+        default=None,
+        pattern=r"^sha256:[0-9a-f]{64}$",
+        description="digest of another model of the same network, which is scored on the same test patients, so that the "
+        "report holds paired differences from it; `fedward weights add OUT/model.safetensors` prints that of a finished job. "
+        "Not under privacy",
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -90,8 +98,12 @@ class Audit(Part):
                 raise ValueError(
                     f"values.{attribute}: name the values that are told apart; hospitals must count the same groups"
                 )
-        if len(self.groups) > _MOST_GROUPS:
-            raise ValueError(f"attributes and intersections make {len(self.groups)} groups, at most {_MOST_GROUPS} are allowed")
+        most = _MOST_GROUPS if self.compare_with is None else _MOST_PAIRED
+        if len(self.groups) > most:
+            with_it = "" if self.compare_with is None else " with compare_with"
+            raise ValueError(
+                f"attributes and intersections make {len(self.groups)} groups, at most {most} are allowed{with_it}"
+            )
         return self
 
     @property
