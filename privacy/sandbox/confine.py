@@ -1,42 +1,85 @@
-"""Shutting a process in: namespaces, Landlock, seccomp, limits."""
+"""Shutting a process in. What cannot be done is an error, and then nothing runs; user namespaces alone come on top."""
 
 from __future__ import annotations
 
-import ctypes
+import contextlib
 import os
 import resource
 import signal
+import socket
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from privacy.sandbox import kernel, landlock, seccomp
 from privacy.sandbox.limits import Limits
 
-_PR_SET_PDEATHSIG = 1
-_libc = ctypes.CDLL(None, use_errno=True)
+_OUTSIDE = "/etc/passwd"  # is on every machine and readable by everybody, but not inside
 
 
 class ConfinementError(Exception):
     """This process cannot be shut in; the text says what is missing."""
 
 
-def leave_namespaces() -> None:
-    """Leave the parent's users, network and IPC where the kernel lets everybody do so; the rest does not rely on it."""
+def before_loading() -> None:
+    """What must be done while there is one thread and nothing is loaded."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text(
+            "500"
+        )  # where memory is short the kernel ends this before the hospital's node
+    kernel.leave_namespaces()
 
 
-def nursery(readable: Sequence[str], hidden: Sequence[str]) -> None:
-    """Shut this process in; what it forks is in as well."""
+def nursery(readable: Sequence[str], hidden: Sequence[str]) -> int:
+    """Shut this process in; what it forks is in as well. Returns its address space in bytes. Raises ConfinementError."""
+    time.tzset()
+    size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    try:
+        kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
+        kernel.drop_capabilities()
+        landlock.restrict([*readable])
+        seccomp.install(seccomp.for_nursery())
+    except OSError as error:
+        raise ConfinementError(
+            f"it cannot be shut in: {error.strerror}. fedward silo preflight says what is missing."
+        ) from error
+    _try_the_walls(hidden)
+    return size
 
 
-def fork(channel: int, limits: Limits, nursery: int) -> int:
-    """Shut this fork of process `nursery` in further. Returns the one descriptor it has left."""
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+def _try_the_walls(hidden: Sequence[str]) -> None:
+    """Raises ConfinementError if a wall that was just built is not there."""
+    for path in (_OUTSIDE, *hidden):
+        with contextlib.suppress(PermissionError, FileNotFoundError):
+            os.close(os.open(path, os.O_RDONLY))
+            raise ConfinementError(f"{path} can still be read inside.")
+    with contextlib.suppress(PermissionError):
+        socket.socket().close()
+        raise ConfinementError("the network can still be reached inside.")
+
+
+def fork(channel: int, limits: Limits, nursery: int, size: int) -> int:
+    """Shut this fork of process `nursery`, whose address space was `size`, in further. Returns the one descriptor it has left.
+
+    Raises OSError: then it must end.
+    """
+    kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != nursery:
-        os._exit(0)
-    os.dup2(channel, 3, inheritable=False)
-    os.closerange(4, 65536)
-    here = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (here + limits.memory_bytes,) * 2)
-    resource.setrlimit(resource.RLIMIT_CPU, (limits.cpu_seconds,) * 2)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    return 3
+        raise ProcessLookupError
+    kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
+    mine = os.dup2(channel, 3, inheritable=False) if channel != 3 else 3
+    os.closerange(4, 2**20)
+    for kind, most in (
+        (resource.RLIMIT_AS, size + limits.memory_bytes),
+        (resource.RLIMIT_CPU, limits.cpu_seconds),
+        (resource.RLIMIT_FSIZE, 0),
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_MEMLOCK, 0),
+        (resource.RLIMIT_MSGQUEUE, 0),
+        (resource.RLIMIT_NPROC, 0),
+        (resource.RLIMIT_NOFILE, 64),
+    ):
+        resource.setrlimit(kind, (most, most))
+    landlock.restrict_signals()
+    seccomp.install(seccomp.for_fork(os.getpid()))
+    return mine

@@ -5,13 +5,14 @@ from __future__ import annotations
 import array
 import os
 import socket
-from typing import Any
+from typing import TypeVar
 
 import msgspec
 
 from privacy.sandbox.limits import Limits
 
 _MOST = 2**17
+Packet = TypeVar("Packet", "Start", "Order", "Done")
 
 
 class Start(msgspec.Struct, frozen=True):
@@ -45,7 +46,7 @@ def send(link: socket.socket, packet: Start | Order | Done, descriptor: int | No
     link.sendmsg([msgspec.json.encode(packet)], rights)
 
 
-def receive(link: socket.socket, kind: type[Any]) -> tuple[Any, int | None]:
+def receive(link: socket.socket, kind: type[Packet]) -> tuple[Packet, int | None]:
     """One packet of `kind` and its descriptor. Raises EOFError if the other side has gone."""
     data, rights, _, _ = link.recvmsg(_MOST, socket.CMSG_SPACE(4), socket.MSG_CMSG_CLOEXEC)
     if not data:

@@ -18,7 +18,7 @@ def enter_fork() -> None:
 
 
 def load_module(source: str, file: str) -> ModuleType:
-    """The module of this text, run; `file` is its name in tracebacks. Raises CodeError outside of a fork, and what it raises."""
+    """The module of this text, run; `file` is its name in tracebacks. Outside of a fork: CodeError."""
     if not _forks:
         raise CodeError("the plan's own module runs in the sandbox only.")
     module = ModuleType(NAME)

@@ -16,7 +16,7 @@ import signal
 import socket
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from privacy.sandbox import confine, control, fork, module, wire
 
@@ -31,9 +31,9 @@ def main(descriptor: int) -> None:
     if os.getppid() != start.parent:
         return  # it ended before it could be watched
     try:
-        confine.leave_namespaces()
+        confine.before_loading()
         tasks = _load(start)
-        confine.nursery(start.readable, start.hidden)
+        size = confine.nursery(start.readable, start.hidden)
     except BaseException as error:  # the parent says it, whatever it is
         text = str(error) if isinstance(error, confine.ConfinementError) else traceback.format_exc(limit=-3)
         control.send(link, control.Done(refused=text[-4000:]))
@@ -42,7 +42,7 @@ def main(descriptor: int) -> None:
     gc.freeze()  # what is here now is shared with every fork; their collectors leave it alone
     control.send(link, control.Done())
     with contextlib.suppress(EOFError, ConnectionError):
-        _serve(link, parent, tasks, start)
+        _serve(link, parent, lambda channel: _fork(channel, tasks, start, size))
 
 
 def _load(start: control.Start) -> Mapping[str, wire.Task]:
@@ -68,7 +68,7 @@ def warm_up() -> None:
     torch.autograd.grad(loss, list(network.parameters()))
 
 
-def _serve(link: socket.socket, parent: int, tasks: Mapping[str, wire.Task], start: control.Start) -> None:
+def _serve(link: socket.socket, parent: int, make: Callable[[int], int]) -> None:
     """Make and end forks as ordered. One that ended by itself stays a zombie until then: its number is nobody else's."""
     forks: set[int] = set()
     waiting = select.poll()
@@ -82,7 +82,7 @@ def _serve(link: socket.socket, parent: int, tasks: Mapping[str, wire.Task], sta
                 _end(forks, order.end)
             elif channel is not None:
                 try:
-                    number = _fork(channel, tasks, start)
+                    number = make(channel)
                     forks.add(number)
                     done = control.Done(fork=number)
                 except OSError as error:
@@ -93,14 +93,14 @@ def _serve(link: socket.socket, parent: int, tasks: Mapping[str, wire.Task], sta
             _end(forks, number)
 
 
-def _fork(channel: int, tasks: Mapping[str, wire.Task], start: control.Start) -> int:
+def _fork(channel: int, tasks: Mapping[str, wire.Task], start: control.Start, size: int) -> int:
     """The number of a new fork that serves on `channel`. Raises OSError; does not return in the fork."""
     nursery = os.getpid()
     try:
         number = os.fork()
         if number == 0:
             try:
-                mine = confine.fork(channel, start.limits, nursery)
+                mine = confine.fork(channel, start.limits, nursery, size)
                 random.seed(0)  # Python reseeds it in every fork; the others go on from where the nursery left them
                 module.enter_fork()
                 fork.serve(mine, tasks, start.tell)

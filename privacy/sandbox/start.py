@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import os
 import socket
 import subprocess
@@ -13,7 +12,7 @@ from pathlib import Path
 
 from privacy.sandbox import control
 from privacy.sandbox.limits import Limits
-from privacy.sandbox.readable import readable_paths
+from privacy.sandbox.readable import folder, readable_paths
 from protocol.errors import CodeError
 
 _ORDER_SECONDS = 60.0
@@ -39,7 +38,7 @@ class Nursery:
     """A running nursery. Not for two threads at once."""
 
     def __init__(self, tasks: str, limits: Limits, hidden: Sequence[Path], tell: bool) -> None:
-        roots = [_root(tasks), str(Path(__file__).resolve().parents[2])]
+        roots = [str(folder(name).parent) for name in (tasks.partition(".")[0], "privacy")]
         readable = readable_paths(hidden, tasks)
         self._link, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
@@ -107,11 +106,3 @@ class Nursery:
         if done.refused is not None:
             raise CodeError(f"the plan's code cannot be run on this machine: {done.refused}")
         return done
-
-
-def _root(module: str) -> str:
-    """The folder that `module` is imported from. Raises CodeError."""
-    spec = importlib.util.find_spec(module.partition(".")[0])
-    if spec is None or not spec.submodule_search_locations:
-        raise CodeError(f"the sandbox knows no package of tasks {module!r}.")
-    return str(Path(next(iter(spec.submodule_search_locations))).resolve().parent)

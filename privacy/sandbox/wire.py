@@ -72,7 +72,7 @@ def pack(task: str, values: Values, arrays: Arrays) -> list[memoryview]:
         if kind is None:
             raise MessageError(f"array {name!r} is of {array.dtype}, which the sandbox does not carry: {', '.join(TYPES)}.")
         entries.append(Entry(name, kind, list(array.shape)))
-        pieces.append(memoryview(np.ascontiguousarray(array, dtype=TYPES[kind]).reshape(-1).view(np.uint8)))
+        pieces.append(np.ascontiguousarray(array, dtype=TYPES[kind]).reshape(-1).view(np.uint8).data)
     return [memoryview(pack_header(Header(entries, values, task))), *pieces]
 
 
@@ -115,7 +115,7 @@ def empty_arrays(header: Header) -> Iterator[tuple[np.ndarray, memoryview]]:
     """Each array of the header, to be filled through its view."""
     for entry in header.arrays:
         array = np.empty(tuple(entry.shape), dtype=TYPES[entry.type])
-        yield array, memoryview(array.reshape(-1).view(np.uint8))
+        yield array, array.reshape(-1).view(np.uint8).data
 
 
 def refuse_other(arrays: Arrays, wanted: Shapes) -> None:
