@@ -97,6 +97,11 @@ def submit(
     from protocol.plan import load_plan
 
     wanted = load_plan(plan)
+    if wanted.code is not None:
+        from protocol.plan.about_code import about
+
+        said = f"The plan brings a program: {about(wanted.code)}. Data officers read it whole; `fedward plan check` says what "
+        console.print(f"{said}they are told to look at twice.", markup=False)
     done: dict[str, str] = {}
     failed: dict[str, str] = {}
     for hospital in to or sorted(opened.hospitals):
@@ -110,7 +115,8 @@ def submit(
             failed[hospital] = str(error)
             console.print(f"{hospital:<16} not handed over: {error}", markup=False, style="yellow")
     if json_:
-        typer.echo(json.dumps({"digest": wanted.digest, "handed_over": done, "failed": failed}))
+        brings = {"digest": wanted.digest, "code": wanted.code and wanted.code.sha256}
+        typer.echo(json.dumps(brings | {"handed_over": done, "failed": failed}))
     if not done:
         raise TransportError("the plan reached no hospital; `fedward cohorts` asks them to let you in.")
 

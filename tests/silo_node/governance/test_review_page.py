@@ -193,6 +193,7 @@ def program_of(plan: Plan) -> str:
 def test_a_program_is_approved_only_with_the_tick_that_names_it(story: Story, browser: Browser) -> None:
     plan, other = coded_plan(), coded_plan(MODULE + "x = 1\n")
     hand_over(story, plan)
+    assert browser.ask()[1].count("brings a program") == 1
     _, text, _ = browser.ask(f"plan?digest={plan.digest}")
     assert f'name="code" value="{program_of(plan)}"' in text
     for tick in ("", "on", program_of(plan)[:11], program_of(other)):
