@@ -9,7 +9,7 @@ import signal
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -18,8 +18,10 @@ from hypothesis import settings
 from protocol.plan import Plan
 from silo_node.cohort import CohortStore, StoreWriter
 from silo_node.governance.approvals import ApprovedLocally
-from silo_node.node import SiloNode
 from silo_node.policy import Policy
+
+if TYPE_CHECKING:
+    from silo_node.node import SiloNode  # and with it torch and MONAI: four seconds before the first worker of xdist starts
 
 # How long an example takes says more about the machine than about the code.
 settings.register_profile("fedward", deadline=None)
@@ -31,6 +33,17 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 # What silos keep of their ledgers outlives a run; that of the tests does not outlive the tests.
 os.environ["FEDWARD_HOME"] = tempfile.mkdtemp(prefix="fedward-tests-")
+
+
+@pytest.hookimpl(trylast=True)  # after those that mark
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest tests first, so that no worker is left alone with one of them at the end."""
+
+    def seconds(item: pytest.Item) -> float:
+        mark = item.get_closest_marker("slow")
+        return 0.0 if mark is None else float(*mark.args or (10.0,))
+
+    items.sort(key=seconds, reverse=True)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -127,6 +140,8 @@ def tiny_plan(**changes: Any) -> Plan:
 
 def tiny_node(name: str, store: CohortStore, state: Path, policy: Policy = GENEROUS) -> SiloNode:
     """A node that allows everything; its ledger lies in `state`."""
+    from silo_node.node import SiloNode
+
     return SiloNode(name, store, state, policy=policy, ledger=state / "ledger.jsonl", approvals=ApprovedLocally(), device="cpu")
 
 

@@ -164,7 +164,10 @@ def main(out: Path, points: int, private: bool, secure: bool, top_k: bool, summe
     """Make stores, run undisturbed, then kill and resume at `points` instants spread over the whole job."""
     sys.path.insert(0, str(ROOT))
     import monai.networks.nets  # noqa: F401 - once, before the forks
+    import torch._dynamo  # noqa: F401 - the first optimiser would load it: more than a second in every fork
 
+    import aggregator.job  # noqa: F401
+    import silo_node.node  # noqa: F401
     from tests.conftest import PRIVATE, tiny_plan, tiny_store
 
     stores = out / "stores"
