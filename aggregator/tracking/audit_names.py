@@ -1,4 +1,4 @@
-"""Metric names of the audit and of how hospitals differ: what can be shown, and nothing that is withheld.
+"""Metric names of the audit: what can be shown, and nothing that is withheld.
 
 `eval/subgroup/sex:F/auroc`, `fairness/sex/auroc_gap`; with more than two classes each class stands before the figure. MLflow
 takes letters, digits, and `_-. :/` in a name, so `80+` is `80 and up`, `sex × age` is `sex x age`, and anything else is `_`.
@@ -13,10 +13,7 @@ from typing import Any
 import numpy as np
 
 from aggregator.events import Audited
-from aggregator.records import ScoresRecord
 from evaluation.audit.content import audit_content
-from evaluation.federated import site_auroc
-from evaluation.heterogeneity import spread
 from evaluation.scoring import scored_classes
 
 Metrics = dict[str, float]
@@ -56,19 +53,6 @@ def of_content(content: Mapping[str, Any]) -> Metrics:
         if test["gap"] is not None and test["gap"]["value"] is not None:
             found[name] = test["gap"]["value"]
     return found
-
-
-def of_sites(record: ScoresRecord) -> Metrics:
-    """How the hospitals differ in one validation of the common model: worst, best minus worst, spread beyond chance."""
-    if record.kind != "federated" or record.split != "validation":
-        return {}
-    measured = [site_auroc(scores) for scores in record.scores.values()]
-    values = [shown for one in measured if one.complete and (shown := one.estimate().value) is not None]
-    if len(values) < 2:
-        return {}
-    between = spread(measured)
-    found = {"fairness/site/worst_auroc": min(values), "fairness/site/gap_auroc": max(values) - min(values)}
-    return found | ({} if between is None else {"fairness/site/tau_auroc": between.tau})
 
 
 def _figures(group: Mapping[str, Any]) -> Metrics:

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from aggregator.events import Audited, Event, JobOpened, RoundCommitted, Scored
-from aggregator.tracking.audit_names import of_audit, of_sites
+from aggregator.records import ScoresRecord
+from aggregator.tracking import series
+from aggregator.tracking.audit_names import of_audit
 from aggregator.tracking.card import card_tags, model_card
 from aggregator.tracking.names import Metrics, flatten, of_guarantee, of_round, of_scores, of_spent
 from aggregator.tracking.registry import CARD, WORST, register
@@ -33,6 +35,7 @@ class MlflowTracker:
         self._artifacts, self._environment = artifacts, dict(environment)
         self._parent = ""
         self._children: dict[str, str] = {}
+        self._gaps: dict[int, str | None] = {}  # by round, why a validation has no point of the worst hospital
 
     def __call__(self, event: Event) -> None:
         """Draw one event."""
@@ -46,7 +49,9 @@ class MlflowTracker:
                 self._log((parent, silos), record.round, record.started_at + record.seconds)
             elif isinstance(event, Scored):
                 parent, silos = of_scores(event.record, self._smallest)
-                self._log((parent | of_sites(event.record), silos), event.record.round, event.record.at)
+                parent |= series.of_sites(event.record, self._smallest)
+                self._log((parent, silos), event.record.round, event.record.at)
+                self._say_gaps(event.record)
             elif isinstance(event, Audited):
                 self._log((of_audit(event), {}), event.record.round, event.record.at)
         except Exception as error:  # MLflow raises whatever its store raises
@@ -95,6 +100,12 @@ class MlflowTracker:
             self._client.log_metric(self._parent, WORST, lowest, step=last)
         self._client.log_text(self._parent, model_card(report), CARD)
 
+    def _say_gaps(self, record: ScoresRecord) -> None:
+        why = series.why_no_worst(record, self._smallest)
+        if why != "" and self._parent:
+            self._gaps[record.round] = why
+            self._client.set_tag(self._parent, series.FAIRNESS, series.said(self._gaps))
+
     # -------------------------------------------------------------------------------------------------------------- runs
 
     def _open(self, event: JobOpened) -> None:
@@ -110,6 +121,8 @@ class MlflowTracker:
             self._children[silo] = self._run(experiment, tags | child)
             if (description := event.roster.descriptions.get(silo)) is not None:
                 self._params(self._children[silo], _of_cohort(description, counts=not self._smallest))
+        for key, value in series.at_start(event.plan).items():
+            self._client.set_tag(self._parent, key, value)
         self._params(self._parent, flatten(event.plan.to_json()) | {"plan_digest": event.plan.digest})
         self._params(self._parent, of_guarantee(self._spent))
         self._params(self._parent, {f"environment/{name}": value for name, value in self._environment.items()})

@@ -4,17 +4,11 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
-from typing import Any
-
-import pytest
 
 from aggregator.events import Audited
-from aggregator.records import ScoresRecord
-from aggregator.tracking.audit_names import of_audit, of_content, of_sites
-from evaluation.federated import site_auroc, worst_site
+from aggregator.tracking.audit_names import of_audit, of_content
 from tests.aggregator.audited_hospitals import audited, audited_plan, done, hospitals
 from tests.evaluation.made_up_audit import audit, no_sum
-from tests.evaluation.made_up_runs import make_summary
 
 
 def test_every_name_is_one_that_mlflow_takes_and_every_value_the_report_s() -> None:
@@ -57,21 +51,3 @@ def test_an_audit_that_was_made_is_logged_as_the_report_has_it(tmp_path: Path) -
     found = of_audit(Audited(record, job.audit_layout, plan))
     assert 0.0 <= found["eval/subgroup/all:all/auroc"] <= 1.0
     assert 0.0 <= found["eval/subgroup/all:all/tpr_at_0.3"] <= 1.0
-
-
-def test_how_hospitals_differ_is_logged_for_each_validation_of_the_common_model_alone() -> None:
-    sites = {site.id: site.federated for site in make_summary().sites if site.federated is not None}
-
-    def record(kind: str, split: str, scores: dict[str, Any]) -> ScoresRecord:
-        return ScoresRecord(3, kind, split, 0.0, scores, {})
-
-    found = of_sites(record("federated", "validation", sites))
-    worst = worst_site(sites)
-    assert worst is not None
-    assert found["fairness/site/worst_auroc"] == worst[1].value
-    values = [one.value for scores in sites.values() if (one := site_auroc(scores)).estimable and one.value is not None]
-    assert found["fairness/site/gap_auroc"] == pytest.approx(max(values) - min(values))
-    assert found["fairness/site/tau_auroc"] >= 0.0
-    assert of_sites(record("alone", "validation", sites)) == of_sites(record("federated", "test", sites)) == {}
-    single = dict(list(sites.items())[:1])
-    assert of_sites(record("federated", "validation", single)) == {}
