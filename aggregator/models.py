@@ -9,10 +9,10 @@ import numpy as np
 from aggregator.history import History
 from aggregator.steps import ScoreModel
 from aggregator.strategies import State
+from privacy.coded.build import build
 from protocol.baseline import baseline
 from protocol.errors import JournalError
-from protocol.network import build_network, tensors_of
-from protocol.parts import personal_names, shared_layout
+from protocol.network import n_parameters, tensors_of
 from protocol.plan import Plan
 from protocol.vectors import Vector, vector_digest
 
@@ -27,11 +27,12 @@ class Models:
 
     def __init__(self, plan: Plan, history: History) -> None:
         self._plan, self._history = plan, history
-        network = build_network(plan)
-        personal = personal_names(network, plan.federation.personal, len(plan.task.classes))
-        self.layout = shared_layout(network, personal)
+        built = build(plan, tell=True)
+        built.close()  # a module of the plan's own is asked this once; from now on its tensors are enough
+        network, self.layout = built.network, built.layout
+        self.n_parameters = n_parameters(network)
         self.initial = self.layout.flatten(tensors_of(network))
-        travelling = {name for name, _ in self.layout.entries} | personal
+        travelling = {name for name, _ in self.layout.entries} | built.personal
         other = baseline(plan, network)
         self.compared_with = None if other is None else vector_digest(self.layout.flatten(other))
         self._still = {name: value for name, value in tensors_of(network).items() if name not in travelling}

@@ -13,7 +13,6 @@ from aggregator.summary import summarise
 from evaluation.report.build import build_report
 from evaluation.report.write import write_report
 from protocol.identity import Identity
-from protocol.network import build_network, n_parameters
 from protocol.vectors import save_tensors, vector_digest
 
 
@@ -43,7 +42,7 @@ def write_results(job: Job, out: Path, identity: Identity | None = None, *, one_
     (out / "plan.yaml").write_bytes(plan.canonical)  # JSON is YAML; these are the very bytes of the digest
     facts: dict[str, Any] = {
         "network": plan.network.name,
-        "n_parameters": n_parameters(build_network(plan)),
+        "n_parameters": job.models.n_parameters,
         "digest": digest,
         "file": model.name,
         "personal_parts": list(plan.federation.personal),

@@ -13,6 +13,8 @@ from protocol.plan.yaml_lines import line_of, read_yaml
 if TYPE_CHECKING:
     import torch
 
+    from privacy.coded.build import Built
+
 _SIZE = 96  # a blank image of this edge stands in for a hospital's
 _WORKING_MOST = 4 << 30
 """Bytes for one image while it is made; the largest radiographs take a twentieth of it."""
@@ -30,14 +32,13 @@ def rehearse(plan: Plan, path: Path) -> Rehearsal:
     """Raises PlanError with the line of the part that cannot be built, or that privacy does not allow as built."""
     import torch
 
-    from privacy.network_scan import refuse_memory, refuse_unlearned
+    from privacy.coded.build import build
     from protocol.baseline import baseline
-    from protocol.network import build_network, check_network, n_parameters
-    from protocol.parts import personal_names, shared_layout
+    from protocol.network import n_parameters
     from silo_node.training.size import size_of
     from silo_node.training.transforms import Pipeline, fixed_shape
 
-    n_classes, size = len(plan.task.classes), size_of(plan, _SIZE, _SIZE)
+    size = size_of(plan, _SIZE, _SIZE)
     if size.working > _WORKING_MOST:
         text = (
             f"data.preprocessing: makes images of {size.image / 1e9:.1f} GB; hospitals would refuse them, and they are not "
@@ -52,25 +53,39 @@ def rehearse(plan: Plan, path: Path) -> Rehearsal:
         augment.seed(0)
         augment.always()
         _same_shape(image, augment(image))
-        network = build_network(plan)
-        check_network(network, tuple(image.shape), n_classes)
-        personal = personal_names(network, plan.federation.personal, n_classes)
-        layout = shared_layout(network, personal)
-        baseline(plan, network)
         if plan.privacy.mechanism != "none":
             fixed_shape(plan)
-            refuse_memory(network, tuple(image.shape))
-            refuse_unlearned(network, layout)
+        built = build(plan, tuple(image.shape), tell=True)
+        network = built.network
+        try:
+            _one_step(built, image, len(plan.task.classes))
+        finally:
+            built.close()
+        baseline(plan, network)
     except NetworkError as error:
         raise PlanError(f"{path.name}:{_line(path, str(error))}: {error}") from error
     facts: dict[str, object] = {
         "network_input": list(image.shape),
         "n_parameters": n_parameters(network),
-        "values_shared": layout.size,
+        "values_shared": built.layout.size,
         "mb_per_image": round(size.image / 1e6, 3),
-        "mb_per_message": round(layout.size * 4 / 1e6, 3),
+        "mb_per_message": round(built.layout.size * 4 / 1e6, 3),
     }
     return Rehearsal(facts, sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad))
+
+
+def _one_step(built: Built, image: torch.Tensor, n_classes: int) -> None:
+    """The gradient of the plan's own module on a blank image of each class; MONAI's networks need no trying out."""
+    import torch
+    from torch.nn import functional
+
+    from privacy.per_patient import patient_gradients
+    from protocol.network import first_output
+
+    if not built.coded:
+        return
+    loss, images = built.loss or functional.cross_entropy, torch.zeros(n_classes, *image.shape)
+    patient_gradients(built.network, lambda output, of: loss(first_output(output).float(), of), images, torch.arange(n_classes))
 
 
 def _same_shape(image: torch.Tensor, augmented: torch.Tensor) -> None:

@@ -22,6 +22,8 @@ _log = logging.getLogger(__name__)
 
 Batch = Callable[[int, SecureBits], tuple[torch.Tensor, torch.Tensor]]
 """Patient number -> that patient's images (n, C, ...) and labels (n, ...), n >= 1, on the network's device."""
+Turn = Callable[[], AbstractContextManager[object]]
+"""The context in which one patient's gradient is calculated: a precision, a process of its own."""
 
 
 @dataclass(frozen=True)
@@ -42,16 +44,16 @@ class PrivateStep:
         loss: Loss,
         patients: int,
         batch: Batch,
-        precision: AbstractContextManager[object] | None = None,
+        turn: Turn = nullcontext,
         bits: SecureBits | None = None,
     ) -> torch.Tensor:
         """(sum of the sampled patients' clipped gradients + noise) / batch_patients, shape (trainable values,), float32.
 
         Of `patients` patients those are asked for with `batch` that were sampled; if it is nobody, noise alone is returned.
-        `precision` is the context (autocast) in which gradients are computed. `bits` draws patients and noise.
+        `turn()` is the context of one patient's gradient. `bits` draws patients and noise.
         """
         bits = bits or SecureBits()
-        total = self.sum(network, loss, patients, batch, bits, precision)
+        total = self.sum(network, loss, patients, batch, bits, turn)
         return total.noised(self.noise_multiplier, bits) / self.batch_patients
 
     def part(
@@ -62,13 +64,13 @@ class PrivateStep:
         patients: int,
         batch: Batch,
         bits: SecureBits,
-        precision: AbstractContextManager[object] | None = None,
+        turn: Turn = nullcontext,
     ) -> Integers:
         """One hospital's part of a sum over hospitals: its patients' sum and noise of standard deviation `share` clip norms.
 
         Shape (trainable values,), in steps of clip_norm / 2^20. A share is less than the noise: only masked may it leave.
         """
-        total = self.sum(network, loss, patients, batch, bits, precision).integers()
+        total = self.sum(network, loss, patients, batch, bits, turn).integers()
         total += discrete_gaussian(total.size, share * SCALE, bits)
         return total
 
@@ -79,7 +81,7 @@ class PrivateStep:
         patients: int,
         batch: Batch,
         bits: SecureBits,
-        precision: AbstractContextManager[object] | None = None,
+        turn: Turn = nullcontext,
     ) -> PatientSum:
         """The sum without noise: it must not leave the hospital as it is.
 
@@ -91,7 +93,7 @@ class PrivateStep:
         for patient in sample_patients(patients, self.sampling_rate, bits):
             try:
                 images, labels = batch(int(patient), bits)
-                with precision or nullcontext():
+                with turn():
                     gradient = patient_gradients(network, loss, images, labels)
             except Exception:  # no library can be trusted to fail on nobody
                 _log.debug("a patient's gradient failed and adds zero", exc_info=True)

@@ -1,4 +1,4 @@
-"""The plan's network, built the same way on both sides: MONAI class, seeded initial weights or public ones.
+"""The plan's network, built the same way on both sides: MONAI's class or the plan's own, seeded initial weights or public ones.
 
 torch and monai are imported inside the functions: `fedward --help` must not wait for them.
 """
@@ -6,6 +6,8 @@ torch and monai are imported inside the functions: `fedward --help` must not wai
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +15,7 @@ import numpy as np
 from protocol.errors import CodeError, MessageError, NetworkError, WeightsError
 from protocol.parts import head_modules, train_only
 from protocol.plan import Plan
+from protocol.plan.code import PREFIX, named_in_code
 from protocol.seeds import derive_seed
 from protocol.vectors import Tensors
 from protocol.weights import find_weights
@@ -22,26 +25,27 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-def build_network(plan: Plan) -> nn.Module:
-    """The network as every party starts with it, on the CPU: MONAI's, with the plan's seed, normalisation and public weights.
+def build_network(plan: Plan, module: ModuleType | None = None) -> nn.Module:
+    """The network as every party starts with it, on the CPU: with the plan's seed, normalisation and public weights.
 
+    `module` is the plan's own, which is given in a process of its own only (privacy/coded); a network of MONAI's needs none.
     Parts that the plan does not train do not require a gradient. Raises NetworkError, or WeightsError if a file is missing.
     """
     import torch
-    from monai.networks import nets
+    from torch import nn
 
     from protocol import normalisation
 
     wanted = plan.network
-    if plan.runs_code:  # whoever calls this runs outside of the sandbox
-        raise CodeError("network.name: the plan's own module does not run in this process.")
-    factory = getattr(nets, wanted.name)
+    factory, whose = _factory(wanted.name, module)
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed(plan.seed, "initial-weights"))
-            network: nn.Module = factory(**wanted.args)
+            network = factory(**wanted.args)
     except Exception as error:  # MONAI raises whatever its parts raise
-        raise NetworkError(f"network.args: MONAI's {wanted.name} refused them: {error}") from error
+        raise NetworkError(f"network.args: {whose} {wanted.name} refused them: {error}") from error
+    if not isinstance(network, nn.Module):
+        raise NetworkError(f"network.name: {wanted.name} makes no torch.nn.Module.")
     if wanted.norm == "group":
         network = normalisation.as_group_norm(network, wanted.norm_groups)
     if wanted.weights is not None:
@@ -51,6 +55,17 @@ def build_network(plan: Plan) -> nn.Module:
     if plan.training.trainable:
         train_only(network, plan.training.trainable, len(plan.task.classes))
     return network
+
+
+def _factory(name: str, module: ModuleType | None) -> tuple[Callable[..., object], str]:
+    """What makes the network, and whose it is."""
+    from monai.networks import nets
+
+    if not named_in_code(name):
+        return getattr(nets, name), "MONAI's"
+    if module is None:
+        raise CodeError("network.name: the plan's own module does not run in this process.")
+    return getattr(module, name.removeprefix(PREFIX)), "the plan's own"
 
 
 def _start_from(network: nn.Module, digest: str, n_classes: int) -> None:

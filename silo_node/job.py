@@ -9,7 +9,6 @@ from pathlib import Path
 from evaluation.audit.layout import AuditLayout, layout_of
 from evaluation.summed import vector_size
 from privacy.guarantee import Guarantee, guarantee_of
-from privacy.network_scan import refuse_memory, refuse_unlearned
 from privacy.secure_aggregation.payload import payload_size
 from protocol.baseline import baseline
 from protocol.errors import NetworkError
@@ -96,7 +95,8 @@ def open_job(name: str, plan: Plan, place: Place, gate: Gate) -> Job:
         event = "no image of this cohort fits the plan"
         fields = {"event": event, "silo": place.site, "job": name, "reason": reason}
         _log.warning("%s: %s: %s", place.site, event, reason, extra=fields)
-    model = SiloModel(plan, cohort.input_shape, pick_device(place.device))
+    hidden = (place.root, place.store.path)
+    model = SiloModel(plan, cohort.input_shape, pick_device(place.device, plan), hidden)
     baseline(plan, model.network)  # the audit comes last: that its other model is missing should be said before any training
     size = payload_size(plan, model.layout.size) if privacy.secure_aggregation else 0
     counts = vector_size(plan) if plan.evaluation.scores == "summed" else 0
@@ -107,8 +107,6 @@ def open_job(name: str, plan: Plan, place: Place, gate: Gate) -> Job:
     secure = SecurePart(plan, sizes, counts, place.site, place.identity, place.peers, state.folder) if size else None
     if guarantee is None or not isinstance(privacy, PatientPrivacy):
         return OpenJob(plan, state, cohort, model, passage, secure, place.site, Trainer(plan, cohort, model, place.site))
-    refuse_memory(model.network, cohort.input_shape)
-    refuse_unlearned(model.network, model.layout)
     if privacy.mechanism == "distributed":
         learned = [name for name, parameter in model.network.named_parameters() if parameter.requires_grad]
         if learned != [name for name, _ in model.layout.entries]:

@@ -29,7 +29,7 @@ from silo_node.answers import load_federated
 from silo_node.charges import round_charge, scores_charge
 from silo_node.gate import UNSIGNED
 from silo_node.job import Job, PrivateJob
-from silo_node.scoring import log_probabilities
+from silo_node.scoring import log_probabilities, patient_by_patient
 from silo_node.upload import upload
 
 _ROUNDS_KEPT = 2
@@ -137,6 +137,8 @@ def _noised(job: PrivateJob, part: str, bits: SecureBits) -> tuple[NoisyHistogra
 
 def rows_of(job: PrivateJob, part: str) -> NDArray[np.float64]:
     """Log-probabilities of `part`, shape (n, classes). Where the network fails they are NaN, which votes at even odds."""
+    if job.model.each_apart:
+        return patient_by_patient(job.model, job.cohort, part, job.privacy.max_images_per_patient)
     try:
         return log_probabilities(job.model, job.cohort, part)
     except Exception:  # a failure that showed would tell of the patients it failed on

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,17 +31,35 @@ class Scored:
     classes: tuple[ClassScores, ...]
 
 
-@torch.no_grad()
 def log_probabilities(model: SiloModel, cohort: Cohort, part: str) -> npt.NDArray[np.float64]:
     """log p(class) of every image of `part`, which is not empty; shape (n, classes)."""
-    network = model.network.eval()
     positions = np.array(cohort.parts.named(part), dtype=np.int64)
-    rows = [
-        functional.log_softmax(logits(network, model.to_device(torch.from_numpy(cohort.images[chunk]))).double(), dim=1).cpu()
-        for chunk in np.array_split(positions, max(1, -(-len(positions) // _BATCH)))
-    ]
-    result: npt.NDArray[np.float64] = torch.cat(rows).numpy()
-    return result
+    chunks = np.array_split(positions, max(1, -(-len(positions) // _BATCH)))
+    return np.concatenate([_rows(model, cohort, chunk) for chunk in chunks])
+
+
+def patient_by_patient(model: SiloModel, cohort: Cohort, part: str, most: int) -> Rows:
+    """The same where patients must not be calculated on together: each patient's images apart, at most `most` in one turn.
+
+    Rows on which it fails are NaN.
+    """
+    positions = np.array(cohort.parts.named(part), dtype=np.int64)
+    owners = cohort.patients[positions]
+    rows = np.full((len(positions), model.n_classes), np.nan)
+    for patient in np.unique(owners):
+        own = np.flatnonzero(owners == patient)
+        for start in range(0, len(own), most):
+            chunk = own[start : start + most]
+            with suppress(Exception), model.apart():  # a failure that showed would tell of the patient it failed on
+                rows[chunk] = _rows(model, cohort, positions[chunk])
+    return rows
+
+
+@torch.no_grad()
+def _rows(model: SiloModel, cohort: Cohort, positions: npt.NDArray[np.int64]) -> Rows:
+    output = logits(model.network.eval(), model.to_device(torch.from_numpy(cohort.images[positions])))
+    rows: Rows = functional.log_softmax(output.double(), dim=1).cpu().numpy()
+    return rows
 
 
 def mix(first: npt.NDArray[np.float64], second: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

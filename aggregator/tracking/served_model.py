@@ -13,7 +13,8 @@ import torch
 from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel
 
-from protocol.network import build_network, logits
+from privacy.coded.build import build
+from protocol.network import logits
 from protocol.plan import load_plan
 from protocol.vectors import load_tensors
 
@@ -25,8 +26,12 @@ class FederatedClassifier(PythonModel):
     _skip_type_hint_validation = True
 
     def load_context(self, context: Any) -> None:
-        """Build the network of the plan and load the shared tensors; personal parts keep their initial weights."""
-        self._network = build_network(load_plan(Path(context.artifacts["plan"])))
+        """Build the network of the plan and load the shared tensors; personal parts keep their initial weights.
+
+        A plan's own module calculates in a process of its own, as it did at the hospitals: whoever loads a model from a
+        registry has not read its code. Raises CodeError where such processes cannot be made.
+        """
+        self._network = build(load_plan(Path(context.artifacts["plan"]))).network
         tensors = {name: torch.from_numpy(value) for name, value in load_tensors(Path(context.artifacts["weights"])).items()}
         self._network.load_state_dict(tensors, strict=False)
         self._network.eval()

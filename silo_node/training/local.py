@@ -43,7 +43,7 @@ class Trainer:
         self._plan, self._cohort, self._model, self._site = plan, cohort, model, site
         self._augment = Pipeline(plan.data.augmentation, "data.augmentation")
         counts = cohort.class_counts("train", len(plan.task.classes))
-        self._objective = Objective(plan.training.loss, counts, model.device)
+        self._objective = model.own_loss or Objective(plan.training.loss, counts, model.device)
         self._positions = np.array(cohort.parts.train, dtype=np.int64)
 
     def round(self, number: int, deadline: float) -> Outcome:
@@ -103,7 +103,7 @@ class Trainer:
         """The mean loss and the number of steps done: `steps`, or fewer once it is `enough` (time.monotonic())."""
         plan, network, device = self._plan, self._model.network, self._model.device
         seed = derive_seed(plan.seed, self._site, *purpose)
-        torch.manual_seed(seed)  # dropout and its like
+        self._model.seed(seed)
         self._augment.seed(seed)
         shared = self._model.shared_parameters()
         network.train()

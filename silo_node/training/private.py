@@ -6,6 +6,9 @@ outside the clipping, because given the noised iterate it depends on no patient 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import torch
 
@@ -39,7 +42,7 @@ class PrivateTrainer:
         self._augment = Pipeline(plan.data.augmentation, "data.augmentation")
         n_classes = len(plan.task.classes)
         nothing = np.zeros(n_classes, dtype=np.int64)  # no balancing by counts: they are data
-        self._objective = Objective(plan.training.loss, nothing, model.device, by_image=True)
+        self._objective = model.own_loss or Objective(plan.training.loss, nothing, model.device, by_image=True)
         self._patients = _images_by_patient(cohort)
         self._step = PrivateStep(privacy.clip_norm, guarantee.noise_multiplier, guarantee.sampling_rate, privacy.batch_patients)
 
@@ -54,17 +57,16 @@ class PrivateTrainer:
         learned = [parameter for parameter in self._model.network.parameters() if parameter.requires_grad]
         optimiser = build_optimiser(training.optimizer, learned, factor)
         dropout, augmentation = (int(word) >> 1 for word in bits.words(2))
-        torch.manual_seed(dropout)
+        self._model.seed(dropout)
         self._augment.seed(augmentation)
         self._model.network.train()
-        precision = autocast(self._model.device, training.mixed_precision)
 
         def batch(patient: int, bits: SecureBits) -> tuple[torch.Tensor, torch.Tensor]:
             return self._batch(self._drawn(self._patients[patient], bits))
 
         for _ in range(self._guarantee.steps_per_round):
             network, patients = self._model.network, len(self._patients)
-            _set_gradients(learned, self._step.mean(network, self._loss, patients, batch, precision, bits))
+            _set_gradients(learned, self._step.mean(network, self._loss, patients, batch, self._turn, bits))
             optimiser.step()
             if training.mu > 0.0:
                 proximal_step(self._model.shared_parameters(), anchor, training.mu * training.optimizer.lr * factor)
@@ -75,15 +77,20 @@ class PrivateTrainer:
         """
         self._model.load(vector, None)
         dropout, augmentation = (int(word) >> 1 for word in bits.words(2))
-        torch.manual_seed(dropout)
+        self._model.seed(dropout)
         self._augment.seed(augmentation)
         network = self._model.network.train()
-        precision = autocast(self._model.device, self._plan.training.mixed_precision)
 
         def batch(patient: int, drawn: SecureBits) -> tuple[torch.Tensor, torch.Tensor]:
             return self._batch(self._drawn(self._patients[patient], drawn))
 
-        return self._step.part(share, network, self._loss, len(self._patients), batch, bits, precision)
+        return self._step.part(share, network, self._loss, len(self._patients), batch, bits, self._turn)
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """One patient's turn: in the plan's precision, and apart from all others where the plan's own module is asked."""
+        with self._model.apart(), autocast(self._model.device, self._plan.training.mixed_precision):
+            yield
 
     def _drawn(self, images: Indices, bits: SecureBits) -> Indices:
         most = self._privacy.max_images_per_patient

@@ -1,0 +1,119 @@
+"""Which process calculates: one for a while where no promise to patients is kept, a fresh one for each patient where one is.
+
+Under differential privacy a process sees one patient and ends, so whatever the module keeps, it keeps of nobody else. Its turn
+takes the same time whatever happens in it: how long a round took would else tell what the module thought of a patient.
+"""
+
+from __future__ import annotations
+
+import time
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from privacy.coded.nurseries import LIMITS, Key, borrow, give_back, key_of
+from privacy.coded.packing import Array
+from privacy.sandbox import Fresh, Sandbox
+from protocol.errors import CodeError
+from protocol.plan import Plan
+
+_TO_END = 0.1  # of a turn, for ending its process
+
+
+class Forks:
+    """Processes of `plan`'s module, started when the first is needed.
+
+    `one_patient`: each lives within `apart` only. `tell`: errors say what the module said, which may hold what it saw; only
+    where no patient's data is. `hidden`: folders that no process may be able to read. `channels_last`: how images of the
+    plan's own network lie in memory. Not for two threads at once.
+    """
+
+    def __init__(
+        self, plan: Plan, *, one_patient: bool, channels_last: bool, hidden: Sequence[Path] = (), tell: bool = False
+    ) -> None:
+        self.one_patient, self.channels_last, self.tell = one_patient, channels_last, tell
+        self.turn = 0.0
+        """Seconds that each patient's turn takes, ending included; 0: as long as it takes, within the limits."""
+        self._plan, self._key = plan.canonical.decode(), key_of(hidden, tell=tell)
+        self._sandbox: Sandbox | None = None
+        self._fresh: Fresh | None = None
+        self._ends: weakref.finalize[[Key], Forks] | None = None
+        self._seeds = torch.Generator()
+        self._seed: int | None = None
+        self._until: float | None = None
+
+    def seed(self, seed: int) -> None:
+        """What is random in the processes begins again: in the one that lives, and from a stream of seeds in each patient's."""
+        self._seeds.manual_seed(seed)
+        self._seed = seed
+
+    def call(self, task: str, values: Mapping[str, Any], arrays: Mapping[str, Array]) -> dict[str, Array]:
+        """The arrays that come back, unchecked. Raises CodeError; the process is ended then."""
+        return self.ask(task, values, arrays)[1]
+
+    def ask(self, task: str, values: Mapping[str, Any], arrays: Mapping[str, Array]) -> tuple[dict[str, Any], dict[str, Array]]:
+        """The values and arrays that come back, unchecked. Raises CodeError; the process is ended then."""
+        if self._fresh is None:
+            if self.one_patient:
+                raise CodeError("the plan's own module is asked outside of any patient's turn, or failed in it.")
+            self._fresh = self._begin()
+        given = dict(values)
+        if self._seed is not None:
+            given["seed"], self._seed = self._seed, None
+        try:
+            return self._fresh.call(task, given, arrays, deadline=self._deadline())
+        except CodeError:
+            self.renew()
+            raise
+
+    @contextmanager
+    def apart(self) -> Iterator[None]:
+        """One patient's turn. Where processes live longer, nothing changes."""
+        if not self.one_patient:
+            yield
+            return
+        start = time.monotonic()
+        self._until = start + (1.0 - _TO_END) * self.turn if self.turn else None
+        self._seed = int(torch.randint(2**62, (), generator=self._seeds))
+        try:
+            self._fresh = self._begin()
+            yield
+        finally:
+            self._until = None
+            self.renew()
+            time.sleep(max(0.0, start + self.turn - time.monotonic()))
+
+    def renew(self) -> None:
+        """End the process; the next call makes another, which knows nothing of this one."""
+        fresh, self._fresh = self._fresh, None
+        if fresh is not None:
+            with suppress(CodeError):  # it ended before it was told to
+                fresh.close()
+
+    def close(self) -> None:
+        """End everything. A later call starts anew."""
+        self.renew()
+        if self._ends is not None:
+            self._ends()
+        self._sandbox = None
+
+    def _begin(self) -> Fresh:
+        if self._sandbox is None:
+            self._sandbox = borrow(self._key)
+            self._ends = weakref.finalize(self, give_back, self._key)
+        fresh = self._sandbox.fresh()
+        try:
+            fresh.call("load", {"plan": self._plan, "channels_last": self.channels_last}, {}, deadline=self._deadline())
+        except BaseException:
+            with suppress(CodeError):
+                fresh.close()
+            raise
+        return fresh
+
+    def _deadline(self) -> float:
+        latest = time.monotonic() + LIMITS.call_seconds
+        return latest if self._until is None else min(latest, self._until)
