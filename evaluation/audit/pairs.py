@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 Counts = NDArray[np.int64]
 Number = TypeVar("Number", np.int64, np.float64)
 _MOST_OWN = 16  # coarse bins of the final model, of about equal mass
-# Which of the fixed grid's edges above even odds cut the baseline's coarse bins, and below in the mirror: log-odds of about
-# 0.25, 0.5, 0.75, 1, 1.3, 1.7, 2.2, 2.8, 3.5, 4.5, 6, 9, 15, 30 and 60, near enough to each other where scores mostly lie.
-_STEPS = (5, 10, 15, 20, 26, 33, 41, 50, 60, 72, 87, 109, 139, 180, 221)
+# Which of the fixed grid's edges above even odds cut the baseline's coarse bins, and below in the mirror: log-odds 0.2 apart up
+# to 1, 0.25 up to 2, 0.3 to 0.8 up to 6, and then 8, 12, 20 and 40; near enough to each other where scores mostly lie.
+_STEPS = (4, 8, 12, 16, 20, 24, 29, 33, 38, 42, 47, 53, 58, 65, 72, 79, 87, 102, 126, 156, 197)
 _MIDDLE = 255  # the edge at even odds
 _CUTS = np.array([_MIDDLE - step for step in reversed(_STEPS)] + [_MIDDLE] + [_MIDDLE + step for step in _STEPS])
 

@@ -21,6 +21,7 @@ from evaluation.report.figures.privacy import privacy_figure
 from evaluation.report.missing import count_words, missing
 from evaluation.report.own_code import own_code, plan_view
 from evaluation.report.texts import how_personalised
+from evaluation.report.versus_view import versus_view
 from protocol.errors import EvaluationError
 
 _HERE = Path(__file__).parent
@@ -73,7 +74,7 @@ def render_html(report: dict[str, Any]) -> str:
             "rejected": _rejected(columns),
             "slow": _slow(columns),
         }
-        context |= audit_view(report)
+        context |= audit_view(report) | {"versus": versus_view(report)}
         return environment.get_template("template.html.j2").render(context) + "\n"
     except (TemplateError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise EvaluationError(f"this is not a whole report: {type(error).__name__}: {error}.") from error
