@@ -71,13 +71,21 @@ def test_what_is_no_bundle_or_no_file_of_keys_exits_with_2(out: Path, tmp_path: 
         assert "Traceback" not in done.stderr
 
 
-def test_a_report_of_another_release_s_formulas_exits_with_2_and_says_so(out: Path) -> None:
-    path = out / "report.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"arithmetic": 99}))
-    done = fedward("audit", "verify", out / "evidence", "--keys", out.parent / "keys.json")
+def test_a_report_of_another_release_s_formulas_exits_with_2_and_says_so(job: Case, out: Path) -> None:
+    other, path = job.copy(), out / "report.json"
+    other.put_report(lambda report: report.update(arithmetic=99))
+    path.write_bytes(other.report)
+    verify = ("audit", "verify", out / "evidence", "--keys", out.parent / "keys.json")
+    assert fedward(*verify).returncode == 3  # nobody signed it
+    other.sign_again()
+    (out / "evidence" / names.INDEX).write_bytes(other.files[names.INDEX])
+    done = fedward(*verify)
     assert done.returncode == 2
     assert "made with arithmetic 99; this release checks" in done.stderr
     assert "does not hold" not in done.stdout + done.stderr
+    concluded = fedward("audit", "report", out, "--keys", out.parent / "keys.json")
+    assert concluded.returncode == 2
+    assert "evidence: not checked, report.json was made with arithmetic 99" in " ".join(concluded.stdout.split())
 
 
 def test_officers_decisions_are_taken_by_site_and_what_is_no_file_is_refused(out: Path) -> None:

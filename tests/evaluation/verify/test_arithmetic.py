@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 
 from evaluation.report.arithmetic import ARITHMETIC
 from protocol.errors import InputError
-from tests.evaluation.verify.jobs import Case
+from tests.evaluation.verify.jobs import Case, broken, words
 
 
 def test_every_report_says_by_which_formulas_it_was_made(open_job: Case) -> None:
@@ -41,14 +40,12 @@ def test_what_is_no_json_is_broken_and_not_of_another_arithmetic(open_job: Case)
     assert not job.verify().sound
 
 
-def test_the_command_that_writes_a_report_again_says_that_evidence_was_not_checked(tmp_path: Path, open_job: Case) -> None:
-    from fedward.cli.audit_report import _evidence
-    from fedward.reports import Found
-
-    (tmp_path / "evidence").mkdir()
-    (tmp_path / "evidence" / "site-keys.json").write_bytes(open_job.files["site-keys.json"])
-    found = Found(tmp_path, b"", {"arithmetic": ARITHMETIC + 1})
-    broken, unchecked, own = _evidence(found, None)
-    assert broken is None
-    assert f"with arithmetic {ARITHMETIC + 1}" in unchecked
-    assert own
+def test_another_arithmetic_excuses_nothing_else(open_job: Case) -> None:
+    job = open_job.copy()
+    job.put_report(lambda report: report.update(arithmetic=ARITHMETIC + 1))
+    unsigned = job.verify(again=False)
+    assert ("report", "report") in broken(unsigned)  # not the one that was signed
+    job.put_lines("s1", job.lines("s1")[:-1])
+    findings = job.verify()
+    assert ("receipts", "s1") in broken(findings)
+    assert f"unchecked report report: report.json was made with arithmetic {ARITHMETIC + 1}" in words(findings)
