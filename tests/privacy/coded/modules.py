@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 from protocol.canonical import digest_bytes
@@ -44,7 +45,7 @@ def loss(logits, labels):
 
 def coded(source: str, network: str | None = "Net", loss: str | None = None, **changes: Any) -> Plan:
     """The tiny plan with this module; a network or a loss that is None is MONAI's and cross-entropy."""
-    own = {} if network is None else {"network": {"name": f"code.{network}", "args": TINY["network"]["args"]}}
+    own = {} if network is None else {"network": {"name": f"code.{network}", "args": copy.deepcopy(TINY["network"]["args"])}}
     if loss is not None:
         own["training.loss"] = {"name": f"code.{loss}"}
     module = {"file": "mine.py", "source": source, "sha256": digest_bytes(source.encode())}
