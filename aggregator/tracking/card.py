@@ -94,7 +94,7 @@ def _performance(report: dict[str, Any]) -> Iterator[str]:
                 yield f"| {_text(name)} | {_estimate(group['auroc'], audit['smallest_cell'])} |"
     yield f"\nFairness, against the plan's margins: **{audit['fairness']['verdict']}**."
     for test in audit["fairness"]["tests"]:
-        if test["verdict"] == "fail":
+        if test["verdict"] == "fail" and not test.get("same_as"):  # what follows from others may have no gap of its own
             gap = test["gap"]
             yield (
                 f"- {figure_name(test['figure'])} of {_text(test['class'])} by {test['attribute']}: gap {gap['value']:.3f} "

@@ -85,6 +85,9 @@ class MlflowTracker:
                     logged = self._log_model(plan, model)
                     if report is not None:
                         register(self._client, plan.name, self._parent, logged, report)
+        except Exception as error:
+            self._trouble(error)
+        try:  # whatever went wrong above, no run stays open
             for run in (*self._children.values(), self._parent):
                 self._client.set_terminated(run, status)
         except Exception as error:

@@ -8,7 +8,7 @@ from typing import Any
 from evaluation.report.audit_words import family, figure_name, no_slope, why_missing
 
 Test = Mapping[str, Any]  # an entry of report.json's audit.fairness.tests
-SLOPE = "calibration_slope"
+SLOPE, BOTH = "calibration_slope", "equalised_odds"
 
 
 def comparisons(tests: Sequence[Test], smallest_cell: int, *, private: bool) -> dict[str, Any]:
@@ -29,6 +29,8 @@ def made(test: Test) -> bool:
 
 def why_unmade(test: Test, private: bool) -> str:
     """In the place of the gap, in a few words."""
+    if test.get("same_as"):
+        return f"see {test['same_as'].replace('_', ' ')}"
     if test["figure"] == SLOPE and private and "not_estimable" in test["left_out"].values():
         return "bins too wide for slopes"
     return "too few groups with a figure"
@@ -46,7 +48,8 @@ def _alike(tests: Iterable[Test]) -> list[list[Test]]:
     """Those that the same groups are missing from, for the same reasons, together."""
     found: dict[Any, list[Test]] = {}
     for test in tests:
-        key = test["class"], test["attribute"], test["figure"] == SLOPE, tuple(test["groups"]), tuple(test["left_out"].items())
+        apart = test["figure"] if test["figure"] in (SLOPE, BOTH) else ""
+        key = test["class"], test["attribute"], apart, tuple(test["groups"]), tuple(test["left_out"].items())
         found.setdefault(key, []).append(test)
     return list(found.values())
 
@@ -56,7 +59,8 @@ def _unmade(alike: Sequence[Test], smallest_cell: int, *, private: bool, several
     for name, why in first["left_out"].items():
         reasons.setdefault(_reason(why, first, smallest_cell, private=private), []).append(name)
     parts = [f"{', '.join(names)}: {why}" for why, names in reasons.items()]
-    measured = f"only {first['groups'][0]} has a figure" if first["groups"] else "no group has a figure"
+    figure = "both rates" if all(test["figure"] == BOTH for test in alike) else "a figure"
+    measured = f"only {first['groups'][0]} has {figure}" if first["groups"] else f"no group has {figure}"
     return f"{family(first['attribute'])}, {_figures(alike, several=several)}: {'; '.join([measured, *parts])}."
 
 

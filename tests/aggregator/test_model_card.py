@@ -28,6 +28,16 @@ def test_it_says_for_whom_how_well_and_at_what_cost():
     assert "Not evaluated: " in card
 
 
+def test_a_finding_that_has_no_gap_of_its_own_is_told_by_the_one_it_follows_from():
+    report = finished(audited_report(n_rounds=1))
+    odds = next(test for test in report["audit"]["fairness"]["tests"] if test["figure"] == "equalised_odds")
+    assert odds["verdict"] == "fail"
+    odds |= {"gap": dict.fromkeys(("value", "lo", "hi")), "lowest": None, "highest": None, "groups": []}
+    card = model_card(report)
+    assert "- Sensitivity (equal opportunity) of pneumonia by sex" in card
+    assert "Equalised odds" not in card
+
+
 def test_under_privacy_it_holds_no_counts():
     card = model_card(finished(audited_report(n_rounds=1, private=True)))
     assert "they release no counts of their cohorts" in card

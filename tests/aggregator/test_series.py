@@ -88,9 +88,13 @@ class _Client:
     def __init__(self) -> None:
         self.tags: dict[str, str] = {}
         self.metrics: list[str] = []
+        self.ended: dict[str, str] = {}
 
     def set_tag(self, _: str, key: str, value: str) -> None:
         self.tags[key] = value
+
+    def set_terminated(self, run: str, status: str) -> None:
+        self.ended[run] = status
 
     def log_batch(self, _: str, metrics: list[object] = [], params: list[object] = []) -> None:  # noqa: B006
         self.metrics += [one.key for one in metrics]  # type: ignore[attr-defined]
@@ -110,6 +114,18 @@ def test_the_parent_run_has_the_tag_after_every_validation(monkeypatch: pytest.M
     assert tracker.problem == ""
     assert client.tags[FAIRNESS] == "no fairness/site/worst_auroc - after round 1, 2: noise left 0 of 2 hospitals a figure"
     assert client.metrics.count("fairness/site/measured") == 2
+
+
+def test_a_report_that_cannot_be_drawn_leaves_no_run_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    client, plan = _Client(), tiny_plan()
+    monkeypatch.setattr("aggregator.tracking.mlflow_tracker._client", lambda _: client)
+    monkeypatch.setattr(MlflowTracker, "_experiment", lambda *_: "1")
+    monkeypatch.setattr(MlflowTracker, "_run", lambda _, __, tags: tags["mlflow.runName"])
+    tracker = MlflowTracker("sqlite:///nowhere.db", None, {})
+    tracker(JobOpened("job", plan, _roster(plan), 0))
+    tracker.finish("FINISHED", {}, plan, None, report={"no": "report"})
+    assert "KeyError" in tracker.problem
+    assert client.ended == {"a": "FINISHED", "b": "FINISHED", "job": "FINISHED"}
 
 
 def _roster(_: Plan) -> RosterRecord:

@@ -61,6 +61,13 @@ def test_who_is_missing_from_some_and_from_all_is_told_apart():
     ]
 
 
+def test_what_follows_from_other_rows_points_to_them_and_needs_both_rates():
+    odds = row("site", "equalised_odds", [], {"a": "small_cell", "b": "small_cell"}, same_as="sensitivity, false_positive_rate")
+    assert why_unmade(odds, False) == "see sensitivity, false positive rate"
+    told = comparisons([odds], 11, private=False)["unmade"]
+    assert told[0].endswith("no group has both rates; a, b: not shown: fewer than 11 cases in a cell.")
+
+
 def test_several_classes_name_theirs():
     rows = [row("sex", "auroc", [], {"F": "too_few"}), row("sex", "auroc", [], {"F": "too_few"}, **{"class": "nodule"})]
     told = comparisons(rows, 11, private=False)["unmade"]
