@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from protocol.canonical import digest_bytes
-from protocol.errors import FedwardError, SiloError
+from protocol.errors import ApprovalError, FedwardError, SiloError
 from protocol.identity import Identity
 from protocol.messages import (
     Address,
@@ -99,7 +99,11 @@ class SiloNode:
             address = request.address
             if isinstance(request, AskReceipts | Cosign):
                 return self._gate.attest(self._witness.answer(request, self._peers), address)
-            self._approvals.require(address.plan_digest)
+            try:
+                self._approvals.require(address.plan_digest)
+            except ApprovalError:
+                plan = _of_refused(request)
+                raise
             if isinstance(request, Describe):
                 plan = parse_canonical(request.plan)
                 job = self._open(address, plan, request)
@@ -194,6 +198,15 @@ class SiloNode:
                 self._jobs.pop(next(iter(self._jobs)))  # the oldest; it is opened again if it is asked for
             self._jobs[address.job] = open_job(address.job, plan, place, self._gate)
         return self._jobs[address.job]
+
+
+def _of_refused(request: Request) -> Plan | None:
+    """The plan that comes with a request and is the one it names, so that its refusal has a receipt; None if there is none."""
+    try:
+        plan = parse_canonical(request.plan) if isinstance(request, Describe) else None
+    except FedwardError:
+        return None
+    return plan if plan is not None and plan.digest == request.address.plan_digest else None
 
 
 def _model_of(request: Request) -> str:

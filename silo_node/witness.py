@@ -26,6 +26,7 @@ from protocol.messages import (
     PrivateScores,
     Receipt,
     Receipts,
+    Refusal,
     Release,
     Revealed,
     Scores,
@@ -39,6 +40,8 @@ from silo_node.governance.approvals import Approvals
 from silo_node.state import JobState
 
 _CHAIN, _CLOSED = "receipts.jsonl", "closed"
+_MOST_REFUSED = 1000
+"""Jobs of which a silo keeps nothing but receipts of refusals: an aggregator can invent any number."""
 
 
 class Witness:
@@ -52,14 +55,15 @@ class Witness:
         """Write the receipt of `data`, the bytes of `message`; on disk before this returns. Raises OSError, SiloError.
 
         `plan` is None where a request was refused before its job was known: of a job that was never described here nothing is
-        kept, or anybody's invented job would make a file.
+        kept, or anybody's invented job would make a file. Of jobs whose plan was refused so many are kept, and no more.
         """
         address = message.address
         try:
             chain = self._chain(address.job)
         except SiloError:  # no name of a job
             return
-        if plan is None and not chain.path.exists():
+        refused = isinstance(message, Refusal)
+        if not chain.path.exists() and (plan is None or (refused and self._refused_jobs() >= _MOST_REFUSED)):
             return
         ledger = getattr(message, "receipt", None)
         chain.append(
@@ -90,6 +94,10 @@ class Witness:
         except ApprovalError:
             return ""
 
+    def _refused_jobs(self) -> int:
+        jobs = self._root / "jobs"
+        return sum(not (job / "plan.json").exists() for job in jobs.iterdir()) if jobs.is_dir() else 0
+
     def answer(self, request: AskReceipts | Cosign, pinned: Sequence[Member]) -> Receipts | Cosigned:
         """The chain, or a cosignature. Raises EvidenceError, SiloError."""
         address = request.address
@@ -111,14 +119,17 @@ class Witness:
     def _check(self, checkpoint: Checkpoint, job: str, chain: Chain, pinned: Sequence[Member]) -> bool:
         """Whether this silo was given the final model to score. Raises EvidenceError if there is anything it cannot sign."""
         plan, key = JobState(self._root, job).plan(), self._identity.public_key
-        if checkpoint.job != job or plan is None or checkpoint.plan_digest != plan.digest:
+        wanted = checkpoint.plan_digest if plan is None else plan.digest
+        receipts, head = read_chain(chain.lines(), self._site, key, job, wanted)
+        # A silo that refused the plan from the start has no more of the job than its refusals, which say which plan it was.
+        known = {one.plan_digest for one in receipts} if plan is None else {plan.digest}
+        if checkpoint.job != job or checkpoint.plan_digest not in known:
             raise EvidenceError("the checkpoint is of another job or plan than this silo took part in; it was not signed.")
         named = {one.name: one.public_key for one in checkpoint.roster}
         if named.get(self._site) != key.hex():
             raise EvidenceError("the checkpoint's roster does not hold this silo with its key; it was not signed.")
         if pinned and named != {member.name: member.public_key.hex() for member in pinned}:
             raise EvidenceError("the checkpoint's roster is not the one this hospital has pinned; it was not signed.")
-        receipts, head = read_chain(chain.lines(), self._site, key, job, plan.digest)
         check_chain(checkpoint, self._site, head)
         check_course(checkpoint)
         check_part(checkpoint, self._site, receipts)

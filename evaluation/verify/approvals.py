@@ -27,10 +27,12 @@ _LOCAL = (
 
 def check_approvals(opened: Opened, findings: Findings, decisions: Mapping[str, bytes]) -> None:
     """`decisions`: of some silos the log of their officers' decisions (decisions.jsonl), as the auditor was given it."""
-    before, local, approved = len(findings.found), list[str](), dict[str, str]()
+    before, local, approved, refused = len(findings.found), list[str](), dict[str, str](), dict[str, str]()
     for site, receipts in sorted(opened.receipts.items()):
         with findings.checking(CHECK, site):
             named = _named(site, receipts)
+            if number := sum(one.kind == REFUSAL and not one.approval for one in receipts):
+                refused[site] = "once" if number == 1 else f"{number} times"
             if LOCAL in named:
                 local.append(site)
             if len(named) > 1:
@@ -55,6 +57,8 @@ def check_approvals(opened: Opened, findings: Findings, decisions: Mapping[str, 
     findings.counted(CHECK, f"{releases} releases name what approved the job's plan", before)
     for site, text in approved.items():
         findings.add("ok", CHECK, site, text)
+    for site, times in refused.items():
+        findings.add("ok", CHECK, site, f"refused {times} for want of an approval, and signed a receipt of each refusal")
 
 
 def _named(site: str, receipts: Sequence[ReleaseReceipt]) -> set[str]:

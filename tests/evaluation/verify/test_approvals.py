@@ -102,6 +102,21 @@ def test_a_refusal_may_lack_one(open_job: Case) -> None:
     assert _named("s1", [receipt, msgspec.structs.replace(receipt, kind=REFUSAL, approval="")]) == {"local"}
 
 
+def test_refusals_for_want_of_an_approval_are_named_with_the_hospital_that_signed_them(open_job: Case) -> None:
+    from evaluation.verify.approvals import check_approvals
+
+    def refused(receipt: ReleaseReceipt, approval: str) -> ReleaseReceipt:
+        return msgspec.structs.replace(receipt, kind=REFUSAL, approval=approval)
+
+    opened = Opened(dict(open_job.files), open_job.keys)
+    lines, key = open_job.lines("s1")[:3], open_job.silos["s1"].public_key
+    west = [unseal(line, "s1", key, TYPE, ReleaseReceipt) for line in lines]
+    opened.receipts["s1"] = tuple(refused(one, "local" if one.seq == 1 else "") for one in west)
+    check_approvals(opened, findings := Findings(), {})
+    assert "s1: refused 2 times for want of an approval" in said(findings, "ok")
+    assert "s0: refused" not in said(findings, "ok")
+
+
 @pytest.mark.parametrize("word", ["yes", "sha256:12", "LOCAL", DIGEST.upper()])
 def test_what_is_no_approval_does_not_pass_for_one(open_job: Case, word: str) -> None:
     assert broken(verified(with_approval(open_job, "s1", lambda _: word))) == {("approvals", "s1")}
