@@ -1,7 +1,7 @@
 """How much does it cost to evaluate from summed counts what scikit-learn would see in pooled rows? Do the intervals hold?
 
     python benchmarks/evaluation.py                 100 cohorts a size, 500 repetitions of the intervals, some minutes
-    python benchmarks/evaluation.py --quick --json  20 cohorts, 200 repetitions, under a minute; a JSON object as the last line
+    python benchmarks/evaluation.py --quick --json  20 cohorts, 200 repetitions, a minute or two; a JSON object as the last line
 
 Scores are binormal with a true AUROC of 0.85, exactly calibrated, 30% positives, split over four hospitals, one image a
 patient. Every figure goes the whole way: the hospitals' counts on the fixed grid, the edges made from their sum, the hospitals'
@@ -25,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 from evidence import verification
+from paired_models import paired, paired_under_noise
 from rich.console import Console
 from rich.table import Table
 from scipy.stats import norm
@@ -190,10 +191,15 @@ def cost(quick: bool) -> list[dict[str, Any]]:
     plans: dict[str, tuple[int, dict[str, Any]]] = {
         "2 classes, sex, age": (2, {}),
         "2 classes, sex x age too": (2, {"intersections": (("sex", "age"),)}),
+        "2 classes, sex, age, another model": (2, {"compare_with": "sha256:" + "0" * 64}),
         "7 classes, sex x age too": (7, {"intersections": (("sex", "age"),)}),
+        "7 classes, sex x age too, another model": (
+            7,
+            {"intersections": (("sex", "age"),), "compare_with": "sha256:" + "0" * 64},
+        ),
     }
     for name, (n_classes, audit) in plans.items():
-        for private in (False, True):
+        for private in (False,) if "compare_with" in audit else (False, True):
             rng, layout = (
                 np.random.default_rng(3),
                 AuditLayout(Audit(**audit), 1 if n_classes == 2 else n_classes, private, SITES),
@@ -205,7 +211,8 @@ def cost(quick: bool) -> list[dict[str, Any]]:
                 {"sex": sex, "age": int(age)}
                 for sex, age in zip(rng.choice(["F", "M"], n), rng.integers(20, 95, n), strict=True)
             ]
-            rows = TestRows(labels, logs, np.arange(n), values)
+            other = logs + rng.normal(size=logs.shape) if layout.paired else None
+            rows = TestRows(labels, logs, np.arange(n), values, other)
             grid = (np.ones(histograms.N_BINS, dtype=np.int64),) * 2
             edges = choose_edges(layout, [grid] * layout.n_classes)
             start = time.process_time()
@@ -244,6 +251,8 @@ PARTS: dict[str, Callable[[bool], list[dict[str, Any]]]] = {
     "coverage": coverage,
     "cost": cost,
     "receipts": receipts,
+    "paired": paired,
+    "paired_under_noise": paired_under_noise,
 }
 
 
@@ -268,7 +277,7 @@ def table(name: str, rows: list[dict[str, Any]]) -> Table:
 def main() -> None:
     """Measure every part and print it."""
     cli = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    cli.add_argument("--quick", action="store_true", help="fewer repetitions; under a minute")
+    cli.add_argument("--quick", action="store_true", help="fewer repetitions; a minute or two")
     cli.add_argument("--json", action="store_true", help="one JSON object as the last line")
     cli.add_argument("--only", choices=list(PARTS), action="append", help="this part alone; may be given again")
     args = cli.parse_args()

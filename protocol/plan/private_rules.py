@@ -69,7 +69,7 @@ def _unpaired(plan: Plan) -> list[str]:
 
     Measured (`benchmarks/evaluation.py --only paired_under_noise`; epsilon 3, two models that correlate by 0.9): the interval
     from a noised table of both scores was longer than the one that takes the two as independent up to 5,000 test patients
-    (0.049 against 0.036), and every other figure would carry three times the noise; from about 20,000 on it was shorter.
+    (0.045 against 0.035), and every other figure would carry three times the noise; from about 20,000 on it was shorter.
     """
     audit = plan.evaluation.audit
     if audit is None or audit.compare_with is None:
