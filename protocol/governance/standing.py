@@ -41,12 +41,7 @@ def standing(decisions: Iterable[Decision], officers: Officers, hospital: str, p
         return Standing(
             "pending", "this hospital's policy names too few data officers to approve anything; see docs/governance.md"
         )
-    words: dict[str, Decision] = {}
-    for one in decisions:
-        key = officers.keys.get(one.officer)
-        ours = one.hospital == hospital and one.plan_digest == plan_digest
-        if ours and key is not None and key.hex() == one.officer_key and (one.verdict != "approve" or moment(one.at) <= now):
-            words[one.officer] = one
+    words = words_of(decisions, officers, hospital, plan_digest, now)
     for verdict, status in (("reject", "rejected"), ("withdraw", "withdrawn")):
         against = sorted(name for name, one in words.items() if one.verdict == verdict)
         if against:
@@ -63,6 +58,19 @@ def standing(decisions: Iterable[Decision], officers: Officers, hospital: str, p
         return Standing("expired", "the approval has ended; approve it again with `fedward silo approve`")
     silent = ", ".join(sorted(officers.keys.keys() - valid.keys()))
     return Standing("pending", f"waits for the word of {officers.needed - len(valid)} of its data officers: {silent}")
+
+
+def words_of(
+    decisions: Iterable[Decision], officers: Officers, hospital: str, plan_digest: str, now: datetime
+) -> dict[str, Decision]:
+    """The newest word of each officer that counts for this plan; officers who have said nothing are left out."""
+    words: dict[str, Decision] = {}
+    for one in decisions:
+        key = officers.keys.get(one.officer)
+        ours = one.hospital == hospital and one.plan_digest == plan_digest
+        if ours and key is not None and key.hex() == one.officer_key and (one.verdict != "approve" or moment(one.at) <= now):
+            words[one.officer] = one
+    return words
 
 
 def _until(one: Decision) -> datetime:

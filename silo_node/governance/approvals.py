@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from protocol.errors import ApprovalError
-from protocol.governance.standing import Officers, Standing, standing
+from protocol.governance.decisions import Decision
+from protocol.governance.standing import Officers, Standing, standing, words_of
 from silo_node.governance.log import DecisionLog
 
 LOCAL = "local"
@@ -54,6 +55,11 @@ class ApprovedByOfficers:
     def standing(self, plan_digest: str) -> Standing:
         """How the plan stands now. Raises ApprovalError if the decisions cannot be read."""
         return standing(self.log.decisions(), self.officers, self.hospital, plan_digest, self.now())
+
+    def words(self, plan_digest: str) -> dict[str, Decision | None]:
+        """The newest word of every officer of the policy on a plan, None of one who has said nothing. Raises ApprovalError."""
+        found = words_of(self.log.decisions(), self.officers, self.hospital, plan_digest, self.now())
+        return {name: found.get(name) for name in sorted(self.officers.keys)}
 
 
 _SAYS = {

@@ -42,6 +42,8 @@ def plan_page(office: Office, digest: str, officer: str, hospital: str, token: s
         plan=plan,
         cover=request.handed_over.cover,
         standing=office.approvals.standing(request.digest),
+        needed=office.approvals.officers.needed,
+        words=office.approvals.words(request.digest),
         lines=plain_words(plan),
         changed=office.since_last_approval(request),
         spent=spent,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import http.client
 import socket
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import timedelta
 from html.parser import HTMLParser
 from pathlib import Path
 from threading import Thread
@@ -14,6 +16,7 @@ import pytest
 
 pytest.importorskip("syft_rds")
 
+from protocol.errors import ApprovalError
 from protocol.governance.shown import shown
 from protocol.governance.submission import pack
 from protocol.plan import Plan
@@ -45,9 +48,7 @@ class Browser:
         return answer.status, text, dict(answer.headers)
 
 
-@pytest.fixture
-def story(tmp_path: Path) -> Story:
-    story = Story(tmp_path)
+def handed_over(story: Story) -> Story:
     story.meet()
     story.researcher().submit(a_plan(), "north", note="<script>alert(1)</script>")
     story.sync()
@@ -55,13 +56,26 @@ def story(tmp_path: Path) -> Story:
 
 
 @pytest.fixture
-def browser(story: Story) -> Iterator[Browser]:
+def story(tmp_path: Path) -> Story:
+    return handed_over(Story(tmp_path))
+
+
+@contextmanager
+def opened(story: Story) -> Iterator[Browser]:
     page = ReviewPage(story.office, "north", "ann", story.keys["ann"], story.keys["north"], lambda: "Nothing yet.")
     thread = Thread(target=page.serve)
     thread.start()
-    yield Browser(page)
-    page.close()
-    thread.join(20)
+    try:
+        yield Browser(page)
+    finally:
+        page.close()
+        thread.join(20)
+
+
+@pytest.fixture
+def browser(story: Story) -> Iterator[Browser]:
+    with opened(story) as browser:
+        yield browser
 
 
 def decision(browser: Browser, verdict: str = "approve", **other: str) -> dict[str, str]:
@@ -93,6 +107,36 @@ def test_a_withdrawal_and_a_rejection_need_a_reason(story: Story, browser: Brows
         assert (code, "give a reason" in text, status(story)) == (400, True, "pending")
     browser.ask("decide", decision(browser, "reject"))
     assert status(story) == "rejected"
+
+
+def test_the_page_says_who_else_must_agree_withdraws_and_knows_when_an_approval_has_ended(tmp_path: Path) -> None:
+    story, place = handed_over(Story(tmp_path, needed=2)), f"plan?digest={a_plan().digest}"
+    with opened(story) as browser:
+
+        def shows() -> str:
+            return " ".join(browser.ask(place)[1].split())
+
+        assert "2 of 2: ann has said nothing yet; bob has said nothing yet." in shows()
+        assert 'value="withdraw"' not in shows()
+        browser.ask("decide", decision(browser))
+        assert "ann approved, until 2027-02-19; bob has said nothing yet." in shows()
+        assert "waits for the word of 1 of its data officers: bob" in shows()
+        assert "Withdraw your approval" in shows()
+        assert "1 of its data officers: bob" in browser.ask()[1]
+        story.say("approve", "bob")
+        assert 'class="mark approved"' in shows()
+        assert "Withdraw the approval" in shows()
+        story.clock += timedelta(days=story.policy.approval_days)
+        assert 'class="mark expired"' in shows()
+        assert "Approve as ann" in shows()
+        browser.ask("decide", decision(browser))
+        story.say("approve", "bob")
+        assert 'class="mark approved"' in shows()
+        code, _, _ = browser.ask("decide", decision(browser, "withdraw", reason="consent was withdrawn"))
+        assert (code, status(story)) == (303, "withdrawn")
+        assert "ann withdrew; bob approved" in shows()
+        with pytest.raises(ApprovalError, match="withdrew the approval"):
+            story.office.approvals.require(a_plan().digest)
 
 
 def test_what_a_researcher_writes_stays_text(browser: Browser) -> None:
