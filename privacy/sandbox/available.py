@@ -18,8 +18,8 @@ def available() -> str | None:
         return f"a plan's own code cannot be kept apart on {kernel.machine()}. Use an x86-64 or 64-bit ARM machine and Python."
     if not landlock.version():
         return (
-            "the kernel offers no Landlock, so a plan's own code could read files here. Use Linux 5.13 or newer with landlock in "
-            "the kernel's lsm= list; in a container also a seccomp profile that allows the landlock_ calls."
+            "the kernel offers no Landlock, so a plan's own code could read files here. Use Linux 5.13 or newer with landlock "
+            "in the kernel's lsm= list; in a container also a seccomp profile that allows the landlock_ calls."
         )
     if not _has_seccomp():
         return "the kernel offers no seccomp filters, so a plan's own code could reach the network. Use a kernel with them."

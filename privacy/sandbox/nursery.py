@@ -18,9 +18,13 @@ import sys
 import traceback
 from collections.abc import Callable, Mapping
 
+import msgspec
+
 from privacy.sandbox import confine, control, fork, module, wire
 
 _PRELOAD = ("numpy", "torch", "monai.networks.nets", "monai.losses")
+# What MONAI imports where it is installed, and no network or loss needs: every fork would have to copy and free its pages.
+_LEFT_OUT = ("mlflow", "pandas", "pyarrow", "matplotlib", "sklearn", "nibabel", "ignite")
 
 
 def main(descriptor: int) -> None:
@@ -38,6 +42,7 @@ def main(descriptor: int) -> None:
         text = str(error) if isinstance(error, confine.ConfinementError) else traceback.format_exc(limit=-3)
         control.send(link, control.Done(refused=text[-4000:]))
         return
+    start = msgspec.structs.replace(start, roots=[], readable=[], hidden=[])  # names of folders are no business of forks
     gc.collect()
     gc.freeze()  # what is here now is shared with every fork; their collectors leave it alone
     control.send(link, control.Done())
@@ -47,8 +52,11 @@ def main(descriptor: int) -> None:
 
 def _load(start: control.Start) -> Mapping[str, wire.Task]:
     sys.path.extend(root for root in start.roots if root not in sys.path)
+    sys.modules.update(dict.fromkeys(_LEFT_OUT))  # type: ignore[arg-type]  # None: importing it fails
     for name in _PRELOAD:
         importlib.import_module(name)
+    for name in _LEFT_OUT:
+        del sys.modules[name]
     import torch
 
     torch.set_num_threads(1)  # a thread that the nursery had would be missing in every fork, and OpenMP would wait for it

@@ -30,6 +30,7 @@ _ENVIRONMENT = {
     "PATH": "/usr/bin:/bin",
     "PYTHONDONTWRITEBYTECODE": "1",
     "PYTHONHASHSEED": "0",  # the order of a set in the module is the same in every nursery
+    "TORCHINDUCTOR_CACHE_DIR": "/",  # asked for at an optimiser's first step, and content with any folder that exists
     "TZ": "UTC",
 }
 
