@@ -40,8 +40,8 @@ class Forks:
         """Seconds that each patient's turn takes, ending included; 0: as long as it takes, within the limits."""
         self._plan, self._key = plan.canonical.decode(), key_of(hidden, tell=tell)
         self._sandbox: Sandbox | None = None
-        self._fresh: Fresh | None = None
-        self._ends: weakref.finalize[[Key], Forks] | None = None
+        self._alive: list[Fresh] = []  # at most one
+        self._ends: weakref.finalize[[Key, list[Fresh]], Forks] | None = None
         self._seeds = torch.Generator()
         self._seed: int | None = None
         self._until: float | None = None
@@ -57,15 +57,15 @@ class Forks:
 
     def ask(self, task: str, values: Mapping[str, Any], arrays: Mapping[str, Array]) -> tuple[dict[str, Any], dict[str, Array]]:
         """The values and arrays that come back, unchecked. Raises CodeError; the process is ended then."""
-        if self._fresh is None:
+        if not self._alive:
             if self.one_patient:
                 raise CodeError("the plan's own module is asked outside of any patient's turn, or failed in it.")
-            self._fresh = self._begin()
+            self._begin()
         given = dict(values)
         if self._seed is not None:
             given["seed"], self._seed = self._seed, None
         try:
-            return self._fresh.call(task, given, arrays, deadline=self._deadline())
+            return self._alive[0].call(task, given, arrays, deadline=self._deadline())
         except CodeError:
             self.renew()
             raise
@@ -80,7 +80,7 @@ class Forks:
         self._until = start + (1.0 - _TO_END) * self.turn if self.turn else None
         self._seed = int(torch.randint(2**62, (), generator=self._seeds))
         try:
-            self._fresh = self._begin()
+            self._begin()
             yield
         finally:
             self._until = None
@@ -89,10 +89,7 @@ class Forks:
 
     def renew(self) -> None:
         """End the process; the next call makes another, which knows nothing of this one."""
-        fresh, self._fresh = self._fresh, None
-        if fresh is not None:
-            with suppress(CodeError):  # it ended before it was told to
-                fresh.close()
+        _end(self._alive)
 
     def close(self) -> None:
         """End everything. A later call starts anew."""
@@ -101,19 +98,30 @@ class Forks:
             self._ends()
         self._sandbox = None
 
-    def _begin(self) -> Fresh:
+    def _begin(self) -> None:
         if self._sandbox is None:
             self._sandbox = borrow(self._key)
-            self._ends = weakref.finalize(self, give_back, self._key)
-        fresh = self._sandbox.fresh()
+            self._ends = weakref.finalize(self, _finish, self._key, self._alive)
+        self._alive.append(self._sandbox.fresh())
         try:
-            fresh.call("load", {"plan": self._plan, "channels_last": self.channels_last}, {}, deadline=self._deadline())
+            self._alive[0].call(
+                "load", {"plan": self._plan, "channels_last": self.channels_last}, {}, deadline=self._deadline()
+            )
         except BaseException:
-            with suppress(CodeError):
-                fresh.close()
+            self.renew()
             raise
-        return fresh
 
     def _deadline(self) -> float:
         latest = time.monotonic() + LIMITS.call_seconds
         return latest if self._until is None else min(latest, self._until)
+
+
+def _end(alive: list[Fresh]) -> None:
+    while alive:
+        with suppress(CodeError):  # it ended before it was told to
+            alive.pop().close()
+
+
+def _finish(key: Key, alive: list[Fresh]) -> None:
+    _end(alive)
+    give_back(key)
