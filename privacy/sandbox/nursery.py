@@ -51,7 +51,7 @@ def main(descriptor: int) -> None:
 
 
 def _load(start: control.Start) -> Mapping[str, wire.Task]:
-    sys.path.extend(root for root in start.roots if root not in sys.path)
+    sys.path[:0] = [root for root in start.roots if root not in sys.path]  # before packages of the same name elsewhere
     sys.modules.update(dict.fromkeys(_LEFT_OUT))  # type: ignore[arg-type]  # None: importing it fails
     for name in _PRELOAD:
         importlib.import_module(name)
