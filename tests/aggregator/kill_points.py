@@ -163,6 +163,8 @@ def forked(folder: Path, stores: Path, plan: Any, killer: KillAt | None) -> dict
 def main(out: Path, points: int, private: bool, secure: bool, top_k: bool, summed: bool) -> None:
     """Make stores, run undisturbed, then kill and resume at `points` instants spread over the whole job."""
     sys.path.insert(0, str(ROOT))
+    import dp_accounting.pld
+    import dp_accounting.rdp  # noqa: F401
     import monai.networks.nets  # noqa: F401 - once, before the forks
     import torch._dynamo  # noqa: F401 - the first optimiser would load it: more than a second in every fork
 

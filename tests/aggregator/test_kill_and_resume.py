@@ -2,20 +2,19 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests import warm
 
 POINTS = 24
 
 
 def kill_and_resume(folder: Path, *words: str, points: int = POINTS) -> dict[str, Any]:
     script = Path(__file__).with_name("kill_points.py")
-    command = [sys.executable, str(script), str(folder), str(points), *words]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    done = warm.run(str(folder), str(points), *words, script=script, environment=os.environ | {"OMP_NUM_THREADS": "1"})
     assert done.returncode == 0, done.stderr
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return result

@@ -76,6 +76,7 @@ class Cluster:
             (folder / "silos" / name / "disk").mkdir()
             config.write_text(config.read_text().replace("state: state", "state: disk/state"))
         self.queue = Queue(self.layout.office.folder)
+        self._read: dict[str, tuple[int, list[dict[str, Any]]]] = {}
 
     # -------------------------------------------------------------------------------------------------------------- processes
 
@@ -172,14 +173,18 @@ class Cluster:
         ]
 
     def log_lines(self, name: str) -> list[dict[str, Any]]:
-        """Of a log of JSON lines; a line that is still being written is not there yet."""
-        lines = []
-        for line in self.processes.log(name).read_bytes().split(b"\n"):
+        """Of a log of JSON lines, which only grows; a line that is still being written is not there yet."""
+        begin, lines = self._read.setdefault(name, (0, []))
+        with self.processes.log(name).open("rb") as file:
+            file.seek(begin)
+            whole = file.read().rpartition(b"\n")[0]
+        for line in whole.split(b"\n"):
             try:
                 lines.append(json.loads(line))
             except ValueError:
                 continue
-        return lines
+        self._read[name] = (begin + len(whole) + 1 if whole else begin, lines)
+        return list(lines)
 
 
 def wait_for(condition: Callable[[], Any], what: str, seconds: float, say: Callable[[], str] = str) -> Any:

@@ -15,12 +15,16 @@ import pytest
 from safetensors import safe_open
 
 from protocol.plan import plan_template
+from tests import warm
 from tests.conftest import TINY, tiny_store
 
 
-def fedward(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "fedward", *map(str, arguments)]
-    environment = os.environ | {"COLUMNS": "200", "NO_COLOR": "1"}
+def fedward(*arguments: str | Path, cwd: Path | None = None, cold: bool = False) -> subprocess.CompletedProcess[str]:
+    """The command's own process; `cold`: also with every import, which takes ten seconds."""
+    words, environment = list(map(str, arguments)), os.environ | {"COLUMNS": "200", "NO_COLOR": "1"}
+    if not cold:
+        return warm.run(*words, cwd=cwd, environment=environment)
+    command = [sys.executable, "-m", "fedward", *words]
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment, check=False)
 
 
@@ -118,7 +122,7 @@ def test_wrong_arguments_are_explained(site: Path, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_run_leaves_report_model_and_tracking_and_prints_the_report(site: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    done = fedward("run", site / "plan.yaml", *silos(site), "--out", out, "--json")
+    done = fedward("run", site / "plan.yaml", *silos(site), "--out", out, "--json", cold=True)
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout.splitlines()[-1])
     assert report == json.loads((out / "report.json").read_text())

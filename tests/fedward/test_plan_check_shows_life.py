@@ -5,18 +5,17 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests import warm
 from tests.conftest import TINY
 
 
 def check(path: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "fedward", "plan", "check", str(path), "--shallow", "--json"]
     clean = {key: value for key, value in os.environ.items() if key not in ("FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE")}
-    return subprocess.run(command, capture_output=True, text=True, env=clean | environment, check=False)
+    return warm.run("plan", "check", str(path), "--shallow", "--json", environment=clean | environment)
 
 
 @pytest.fixture

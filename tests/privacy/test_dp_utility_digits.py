@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +20,7 @@ from privacy.noise import discrete_gaussian
 from privacy.randomness import SecureBits, sample_patients
 from privacy.step import PrivateStep
 from protocol.plan import Plan
+from tests import warm
 from tests.privacy.fixed_bits import fix
 
 FILE = Path(__file__).resolve().parents[2] / "benchmarks" / "dp_utility_digits.py"
@@ -145,8 +145,8 @@ def test_a_pair_within_a_hundredth_is_no_order() -> None:
 
 @pytest.mark.slow
 def test_the_quick_benchmark_ends_in_one_json_object_with_every_row() -> None:
-    command = [sys.executable, str(FILE), "--quick", "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = warm.run("--quick", "--json", script=FILE)
+    assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     assert found["benchmark"] == "dp_utility_digits"
     assert [entry["row"] for entry in found["cells"]] == [row.name for row in digits.ROWS]

@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -37,6 +39,22 @@ def command(site: Path, out: Path, *more: str) -> list[str]:
 def up(site: Path, out: Path, *more: str) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"COLUMNS": "200", "NO_COLOR": "1", "OMP_NUM_THREADS": "1"}
     return subprocess.run(command(site, out, *more), capture_output=True, text=True, check=False, env=environment, timeout=300)
+
+
+@contextmanager
+def running(site: Path, out: Path) -> Iterator[subprocess.Popen[str]]:
+    """A whole cluster: broker, aggregator, the silos' parent and its three children. Killed at the end, if it still runs."""
+    process = subprocess.Popen(command(site, out), stderr=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "Ctrl-C stops everything" in line:
+                break
+        assert len(left(out)) >= 6
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def left(out: Path) -> list[str]:
@@ -70,22 +88,12 @@ def test_a_plan_runs_over_a_real_broker_and_leaves_its_results_and_no_process(si
 @pytest.mark.slow
 def test_ctrl_c_leaves_no_process(site: Path, tmp_path: Path) -> None:
     out = tmp_path / "cluster"
-    process = subprocess.Popen(command(site, out), stderr=subprocess.PIPE, text=True, start_new_session=True)
-    try:
-        assert process.stderr is not None
-        for line in process.stderr:
-            if "Ctrl-C stops everything" in line:
-                break
-        # Broker, aggregator, the silos' parent and its three children.
-        assert len(left(out)) >= 6
+    with running(site, out) as process:
         second = up(site, out)  # while the first one runs
         assert second.returncode == 2
         assert "choose another --out" in second.stderr
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=120)
-    finally:
-        process.kill()
-        process.communicate()
     assert process.returncode in (0, 130)
     assert left(out) == []
 
@@ -94,16 +102,8 @@ def test_ctrl_c_leaves_no_process(site: Path, tmp_path: Path) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ties processes together")
 def test_a_sigkill_leaves_no_process_either(site: Path, tmp_path: Path) -> None:
     out = tmp_path / "cluster"
-    process = subprocess.Popen(command(site, out), stderr=subprocess.PIPE, text=True, start_new_session=True)
-    try:
-        assert process.stderr is not None
-        for line in process.stderr:
-            if "Ctrl-C stops everything" in line:
-                break
-        assert len(left(out)) >= 6
-    finally:
+    with running(site, out) as process:
         process.kill()
-        process.communicate()
     end = time.monotonic() + 10.0
     while left(out) and time.monotonic() < end:
         time.sleep(0.05)

@@ -48,7 +48,7 @@ def test_what_is_promised_is_said_before_anything_happens(plan: Plan) -> None:
 def test_the_demo_shows_a_whole_federation_that_learns_under_its_promise(plan: Plan, tmp_path: Path) -> None:
     """The real command, once: its noise is never seeded, so the bound is far below what runs usually reach."""
     out = tmp_path / "demo"
-    done = fedward("demo", "--out", out, "--json")
+    done = fedward("demo", "--out", out, "--json", cold=True)
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout.splitlines()[-1])
     privacy, sites = report["privacy"], report["sites"]
