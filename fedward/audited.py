@@ -31,6 +31,7 @@ def audit_facts(plan: Plan) -> dict[str, Any] | None:
         "smallest_cell": layout.audit.smallest_cell,
         "epsilon": layout.audit.epsilon if layout.private else None,
         "noise_scale": layout.votes / layout.audit.epsilon if layout.private else None,
+        "compare_with": layout.audit.compare_with,
         "leaves": "masked" if plan.privacy.secure_aggregation else "readable",
     }
 
@@ -46,6 +47,10 @@ def print_audit(console: Console, facts: dict[str, Any] | None) -> None:
         f"{sum(facts['groups'].values())} groups x {facts['classes']} classes x 2 outcomes x {facts['bins']} bins: with "
         f"{facts['hospitals']} hospitals {facts['numbers']:,} numbers leave each of them, {facts['leaves']}",
     ]
+    if facts["compare_with"] is not None:
+        lines.append(
+            f"beside another model on the same images, {facts['compare_with'][:19]}...: counted by both scores together"
+        )
     if facts["epsilon"] is not None:
         lines.append(
             f"costs a test patient epsilon {facts['epsilon']:g}, part of what the test part costs below; discrete Laplace "

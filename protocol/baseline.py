@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
+from safetensors import safe_open
 
 from protocol.errors import MessageError, WeightsError
 from protocol.plan import Plan
-from protocol.vectors import Tensors
-from protocol.weights import find_weights
+from protocol.vectors import Layout, Tensors, vector_digest
+from protocol.weights import find_weights, weights_file
 
 if TYPE_CHECKING:
     from torch import nn
@@ -24,6 +26,22 @@ _KEY = "evaluation.audit.compare_with"
 def compared_with(plan: Plan) -> str | None:
     """The digest of the file that the plan's audit names, if it names one."""
     return None if plan.evaluation.audit is None else plan.evaluation.audit.compare_with
+
+
+def released_digest(digest: str) -> str | None:
+    """The digest of the vector in the file `digest`, as the report of its job has it; None if no job of fedward wrote it.
+
+    Raises WeightsError if the file is not on this machine or is damaged.
+    """
+    path, tensors = weights_file(digest), find_weights(digest)
+    with safe_open(path, framework="numpy") as opened:
+        order = (opened.metadata() or {}).get("order")
+    try:
+        names = msgspec.json.decode(order or "[]", type=list[str])
+        entries = tuple((name, tensors[name].shape) for name in names)
+    except (msgspec.DecodeError, KeyError) as error:
+        raise WeightsError(f"{_KEY}: the file's order of tensors cannot be read: {error}.") from error
+    return vector_digest(Layout(entries).flatten(tensors)) if entries else None
 
 
 def baseline(plan: Plan, network: nn.Module) -> dict[str, np.ndarray] | None:

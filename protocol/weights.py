@@ -35,7 +35,7 @@ def add_weights(path: Path) -> str:
         raise WeightsError(f"{path.name} is not a readable safetensors file: {error}") from error
     if empty:
         raise WeightsError(f"{path.name} holds no tensor.")
-    target = _place(digest)
+    target = weights_file(digest)
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
         partial = target.with_suffix(f".{os.getpid()}.partial")
@@ -46,7 +46,7 @@ def add_weights(path: Path) -> str:
 
 def find_weights(digest: str) -> Tensors:
     """The tensors of the file with `digest`. Raises WeightsError if it is not here, or is another file by now."""
-    path = _place(digest)
+    path = weights_file(digest)
     if not path.exists():
         raise WeightsError(f"network.weights: no file {digest} on this machine; add it with `fedward weights add FILE`.")
     if _digest(path) != digest:
@@ -54,7 +54,8 @@ def find_weights(digest: str) -> Tensors:
     return load_tensors(path)
 
 
-def _place(digest: str) -> Path:
+def weights_file(digest: str) -> Path:
+    """Where the file with `digest` is kept, if it is."""
     return weights_folder() / f"{digest.removeprefix('sha256:')}.safetensors"
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from evaluation.report.build import build_report
 from evaluation.report.finish import finished
+from evaluation.verify.compared import check_compared
 from evaluation.verify.entry import evidence_entry
 from evaluation.verify.findings import Findings
 from evaluation.verify.opened import Opened
@@ -32,6 +33,8 @@ def check_figures(opened: Opened, findings: Findings, report: bytes | None, sign
         if opened.restricted:
             _only_rebuild(opened, findings)
         return
+    with findings.checking(REPORT, REPORT):
+        check_compared(opened, findings, json.loads(report))
     before = len(findings.found)
     if signed is not None and digest_bytes(report) != signed:
         findings.add("broken", REPORT, REPORT, "it is not the report.json that the aggregator signed with this evidence.")

@@ -21,4 +21,5 @@ def add(path: Annotated[Path, typer.Argument(help="A safetensors file of public 
     from protocol.weights import add_weights
 
     digest = add_weights(path)
-    typer.echo(f"kept. In the plan, under network:\n  weights: {digest}")
+    typer.echo(f"kept. In the plan, to start from it, under network:\n  weights: {digest}")
+    typer.echo(f"or, to test it beside the final model, under evaluation.audit:\n  compare_with: {digest}")

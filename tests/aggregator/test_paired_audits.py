@@ -96,12 +96,32 @@ def test_the_auditor_makes_the_paired_figures_again_from_the_masked_sum(tmp_path
     _, b = finished(tmp_path / "b", nodes, tmp_path / "out-b", audit=compared, secure=True)
     assert b.evidence is not None
     keys = read_keys(b.evidence / names.KEYS)
-    assert verify(b.evidence, keys, b.report_json).sound
+    found = verify(b.evidence, keys, b.report_json)
+    assert found.sound
+    assert [one.state for one in found.found if one.check == "compared with"] == ["ok"]
     report = json.loads(b.report_json.read_text())
     report["audit"]["versus_baseline"]["classes"][0]["groups"][0]["baseline"]["auroc"]["value"] += 0.05
     b.report_json.write_text(json.dumps(report))
     broken = [one for one in verify(b.evidence, keys, b.report_json).found if one.state == "broken"]
     assert any("versus_baseline" in one.what for one in broken)
+
+
+def test_an_auditor_hears_whether_the_report_names_the_right_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes = hospitals(tmp_path)
+    _, a = finished(tmp_path / "a", nodes, tmp_path / "out-a", audit=SMALL)
+    _, b = finished(tmp_path / "b", nodes, tmp_path / "out-b", audit=SMALL | {"compare_with": add_weights(a.model)})
+    assert b.evidence is not None
+    keys = read_keys(b.evidence / names.KEYS)
+    report = json.loads(b.report_json.read_text())
+    report["model"]["compared_with"] = "sha256:" + "7" * 64  # as another job's report may have it
+    b.report_json.write_text(json.dumps(report))
+
+    def said() -> list[str]:
+        return [one.state for one in verify(b.evidence, keys, b.report_json).found if one.check == "compared with"]  # type: ignore[arg-type]
+
+    assert said() == ["broken"]
+    monkeypatch.setenv("FEDWARD_WEIGHTS", str(tmp_path / "none"))  # an auditor who has no such file
+    assert said() == ["unchecked"]
 
 
 def test_a_model_that_is_nowhere_is_said_before_anybody_trains(tmp_path: Path) -> None:
