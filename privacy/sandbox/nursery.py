@@ -73,7 +73,7 @@ def warm_up() -> None:
     images = torch.zeros(1, 1, 8, 8)
     network = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(72, 2))
     loss = torch.nn.functional.cross_entropy(network(images), torch.zeros(1, dtype=torch.int64))
-    torch.autograd.grad(loss, list(network.parameters()))
+    torch.autograd.grad(loss, list(network.parameters()), torch.ones(()))  # given a gradient, torch loads its symbolic shapes
 
 
 def _serve(link: socket.socket, parent: int, make: Callable[[int], int]) -> None:
