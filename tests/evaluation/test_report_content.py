@@ -20,7 +20,7 @@ from tests.evaluation.made_up_runs import draw_scores, make_summary
 KEYS = [
     "schema_version", "job", "title", "generated_at", "intended_use", "outcome", "model", "plan", "cohort", "privacy",
     "performance", "audit", "mitigation", "sites", "rounds", "lineage", "methods", "limitations", "not_evaluated", "software",
-    "crosswalk",
+    "arithmetic", "crosswalk",
 ]  # fmt: skip
 
 
