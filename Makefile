@@ -26,8 +26,9 @@ install: $(VENV)/.installed
 demo: install
 	$(BIN)/fedward demo --out "$(OUT)"
 
+# Three on two cores: many tests wait for a broker, a deadline or a disk longer than they compute.
 test: install
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal --durations=10
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist worksteal --durations=10
 
 check: install
 	$(BIN)/ruff check .

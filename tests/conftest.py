@@ -37,7 +37,7 @@ os.environ["FEDWARD_HOME"] = tempfile.mkdtemp(prefix="fedward-tests-")
 
 @pytest.hookimpl(trylast=True)  # after those that mark
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest tests first, so that no worker is left alone with one of them at the end."""
+    """The longest tests first, so that no worker is left alone with one of them at the end: `slow(30)` takes half a minute."""
 
     def seconds(item: pytest.Item) -> float:
         mark = item.get_closest_marker("slow")

@@ -20,7 +20,7 @@ def kill_and_resume(folder: Path, *words: str, points: int = POINTS) -> dict[str
     return result
 
 
-@pytest.mark.slow
+@pytest.mark.slow(30)
 @pytest.mark.parametrize(("words", "points"), [((), POINTS), (("top_k",), 12)], ids=("float32", "top_k"))
 def test_a_job_killed_at_any_instant_resumes_and_ends_bit_identical(
     words: tuple[str, ...], points: int, tmp_path: Path
@@ -38,7 +38,7 @@ def test_a_job_killed_at_any_instant_resumes_and_ends_bit_identical(
     assert repeated >= points // 4
 
 
-@pytest.mark.slow
+@pytest.mark.slow(30)
 def test_a_job_of_sums_killed_at_any_instant_ends_with_the_same_sums(tmp_path: Path) -> None:
     """Updates are summed as integers, so model and sums are the same to the bit; a sum that was begun is not lost."""
     result = kill_and_resume(tmp_path, "summed", points=16)
@@ -52,7 +52,7 @@ def test_a_job_of_sums_killed_at_any_instant_ends_with_the_same_sums(tmp_path: P
     assert (sum(counts) > 0, sites, failures, unsummed) == (True, ["a", "b", "c"], {}, None)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(30)
 @pytest.mark.parametrize("words", [("private",), ("private", "secure"), ("private", "summed")], ids=" and ".join)
 def test_a_private_job_killed_at_any_instant_ends_and_every_release_was_charged_exactly_once(
     words: tuple[str, ...], tmp_path: Path

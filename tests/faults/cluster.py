@@ -156,7 +156,7 @@ class Cluster:
             self.processes.check()  # whoever ended by himself would be waited for in vain
             return standing if (standing := ticket.standing()).state in ENDED else None
 
-        return wait_for(ended, f"the end of {ticket.name}", seconds, lambda: str(self.live(ticket)))
+        return wait_for(ended, f"the end of {ticket.name}", seconds, lambda: str(self.live(ticket)), every=0.05)
 
     def live(self, ticket: Ticket) -> Live | None:
         return read_live(ticket.live)
@@ -187,13 +187,15 @@ class Cluster:
         return list(lines)
 
 
-def wait_for(condition: Callable[[], Any], what: str, seconds: float, say: Callable[[], str] = str) -> Any:
+def wait_for(
+    condition: Callable[[], Any], what: str, seconds: float, say: Callable[[], str] = str, every: float = 0.004
+) -> Any:
     """What `condition` returns as soon as it is true. Looks often: an instant between two messages is milliseconds long."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if found := condition():
             return found
-        time.sleep(0.004)
+        time.sleep(every)
     raise AssertionError(f"{what} did not come within {seconds:g} s. {say()}")
 
 

@@ -44,7 +44,7 @@ def test_what_is_promised_is_said_before_anything_happens(plan: Plan) -> None:
     assert "infinite" in show._promise(Plan.model_validate_json(json.dumps(open_plan)))
 
 
-@pytest.mark.slow
+@pytest.mark.slow(100)
 def test_the_demo_shows_a_whole_federation_that_learns_under_its_promise(plan: Plan, tmp_path: Path) -> None:
     """The real command, once: its noise is never seeded, so the bound is far below what runs usually reach."""
     out = tmp_path / "demo"
