@@ -37,8 +37,9 @@ def difference_forest(rows: list[dict[str, Any]], label: str, smallest_cell: int
     far = math.ceil(max(max(abs(float(one["lo"])), abs(float(one["hi"]))) for one in shown) * 50 + 0.2) / 50
     plot.set(xlim=(-far, far), ylim=(bottom, _HEAD), yticks=[])
     plot.set_xlabel("difference of the AUROCs, 95% interval", color=MUTED, fontsize=11, labelpad=6)
-    plot.xaxis.set_major_locator(MaxNLocator(5 if narrow else 9, symmetric=True))
-    plot.xaxis.set_major_formatter(lambda x, _: "0" if abs(x) < 1e-9 else f"{x:+.2f}".replace("-", "−"))
+    plot.xaxis.set_major_locator(MaxNLocator(4 if narrow else 8, symmetric=True))
+    digits = 2 if far > 0.05 else 3
+    plot.xaxis.set_major_formatter(lambda x, _: "0" if abs(x) < 1e-9 else f"{x:+.{digits}f}".replace("-", "−"))
     plot.axvline(0.0, color=MUTED, linewidth=0.8, linestyle=(0, (2, 3)), zorder=0)
     y = _HEAD + _GAP / 2 + _ROW / 2
     for index, (key, members) in enumerate(families):
