@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import select
 import socket
 import time
 from collections.abc import Callable
@@ -35,19 +34,19 @@ class Fresh:
         """What `task` answers until `deadline` (a time.monotonic() value), or until a call's own limit.
 
         `answer` names the arrays that must come back, with types and shapes, all finite; without it any may. Raises CodeError
-        with one and the same text whatever failed inside; with `tell` also what the module said.
+        with one and the same text whatever failed inside; with `tell` also what the module said. Raises MessageError if the
+        question cannot be sent.
         """
+        pieces = wire.pack(task, values, arrays)
         if not self._usable:
             raise CodeError(_FAILED)
         self._usable = False
         until = min(deadline, time.monotonic() + self._limits.call_seconds)
         try:
             self._refuse_unasked()
-            for piece in wire.pack(task, values, arrays):
+            for piece in pieces:
                 self._write(piece, until)
-            found = self._answer(until)
-            if answer is not None:
-                wire.refuse_other(found[1], answer)
+            found = self._answer(until, answer)
         except (OSError, EOFError, MessageError, MemoryError) as error:
             raise CodeError(self._say(_kind(error))) from (error if self._tell else None)
         self._usable = True
@@ -64,11 +63,13 @@ class Fresh:
         return f"the plan's own module: {text}" if self._tell else _FAILED
 
     def _refuse_unasked(self) -> None:
-        ready, _, _ = select.select([self._channel], [], [], 0)
-        if ready and self._channel.recv(1, socket.MSG_PEEK):
-            raise MessageError("it answered without being asked.")
+        self._channel.settimeout(0)
+        with contextlib.suppress(BlockingIOError):
+            if self._channel.recv(1, socket.MSG_PEEK):
+                raise MessageError("it answered without being asked.")
+            raise EOFError
 
-    def _answer(self, until: float) -> tuple[wire.Values, dict[str, np.ndarray]]:
+    def _answer(self, until: float, wanted: wire.Shapes | None) -> tuple[wire.Values, dict[str, np.ndarray]]:
         length = wire.header_length(bytes(self._read(memoryview(bytearray(wire.LENGTH)), until)))
         header = wire.parse_header(bytes(self._read(memoryview(bytearray(length)), until)), self._limits.reply_bytes)
         if header.failed is not None:
@@ -76,9 +77,13 @@ class Fresh:
             raise CodeError(self._say(said))
         if header.task:
             raise MessageError("it asked instead of answering.")
+        if wanted is not None:
+            wire.refuse_other(header, wanted)
         arrays = {}
         for entry, (array, view) in zip(header.arrays, wire.empty_arrays(header), strict=True):
             self._read(view, until)
+            if wanted is not None:
+                wire.refuse_not_finite(entry.name, array)
             arrays[entry.name] = array
         return header.values, arrays
 

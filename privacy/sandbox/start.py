@@ -16,7 +16,14 @@ from privacy.sandbox.readable import folder, readable_paths
 from protocol.errors import CodeError
 
 _ORDER_SECONDS = 60.0
-_MAIN = "import sys; sys.path.append(sys.argv[2]); from privacy.sandbox.nursery import main; main(int(sys.argv[1]))"
+_MAIN = """\
+import sys
+root = sys.argv[2]
+if root not in sys.path:  # fedward is not installed, or from elsewhere than it runs from
+    sys.path.insert(0, root)
+from privacy.sandbox.nursery import main
+main(int(sys.argv[1]))
+"""
 # Nothing of the parent's environment. One thread: forks have no more. No GPU: a fork cannot use CUDA that its parent began.
 _ENVIRONMENT = {
     "CUDA_VISIBLE_DEVICES": "",

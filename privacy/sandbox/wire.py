@@ -118,13 +118,17 @@ def empty_arrays(header: Header) -> Iterator[tuple[np.ndarray, memoryview]]:
         yield array, array.reshape(-1).view(np.uint8).data
 
 
-def refuse_other(arrays: Arrays, wanted: Shapes) -> None:
-    """Raises MessageError unless `arrays` are just those `wanted`, of these types and shapes, and every number is finite."""
-    if arrays.keys() != wanted.keys():
+def refuse_other(header: Header, wanted: Shapes) -> None:
+    """Raises MessageError unless the header has just the arrays that are `wanted`, of these types and shapes."""
+    entries = {entry.name: (entry.type, tuple(entry.shape)) for entry in header.arrays}
+    if entries.keys() != wanted.keys():
         raise MessageError("other arrays than were asked for.")
     for name, (kind, shape) in wanted.items():
-        array = arrays[name]
-        if array.dtype != np.dtype(TYPES[kind]) or array.shape != tuple(shape):
-            raise MessageError(f"array {name!r} is {array.dtype} {array.shape}; asked for {kind} {tuple(shape)}.")
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise MessageError(f"array {name!r} holds numbers that are not finite.")
+        if entries[name] != (kind, tuple(shape)):
+            raise MessageError(f"array {name!r} is {entries[name]}; asked for {kind} {tuple(shape)}.")
+
+
+def refuse_not_finite(name: str, array: np.ndarray) -> None:
+    """Raises MessageError if a number of `array` is not finite."""
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise MessageError(f"array {name!r} holds numbers that are not finite.")

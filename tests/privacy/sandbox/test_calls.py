@@ -10,7 +10,7 @@ import pytest
 
 from privacy.sandbox import Sandbox
 from privacy.sandbox.module import load_module
-from protocol.errors import CodeError
+from protocol.errors import CodeError, MessageError
 
 
 def soon() -> float:
@@ -84,3 +84,12 @@ def test_a_fork_that_failed_once_answers_nothing_more(box: Sandbox) -> None:
             fork.call("no such task", {}, {}, deadline=soon())
         with pytest.raises(CodeError):
             fork.call("echo", {}, {}, deadline=soon())
+
+
+def test_a_question_that_cannot_be_sent_is_the_asker_s_mistake_and_costs_no_fork(box: Sandbox) -> None:
+    with box.fresh() as fork:
+        with pytest.raises(MessageError, match="float16"):
+            fork.call("echo", {}, {"x": np.zeros(1, np.float16)}, deadline=soon())
+        with pytest.raises(MessageError, match="JSON"):
+            fork.call("echo", {"x": object()}, {}, deadline=soon())
+        fork.call("echo", {}, {}, deadline=soon())

@@ -173,6 +173,7 @@ except CodeError as error:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="numbers of x86-64")
 @pytest.mark.parametrize(
     ("denied", "says"),

@@ -82,7 +82,10 @@ def array(name: str = "x", type: str = "float32", shape: Any = (1,)) -> dict[str
     return {"name": name, "type": type, "shape": list(shape)}
 
 
+NINES = b'{"values":{"a":' + b"9" * 100_000 + b"}}"
+
 LIES = {
+    "huge number": struct.pack(">I", len(NINES)) + NINES,
     "huge header": b"\xff\xff\xff\xff",
     "empty header": b"\0\0\0\0",
     "half a header": struct.pack(">I", 100) + b"{",
