@@ -17,7 +17,8 @@ from protocol.identity import Identity
 from protocol.plan import Plan
 
 if TYPE_CHECKING:
-    from protocol.governance.pysyft.plane import Answer, Plane, PublishedCohort
+    from protocol.governance.pysyft.plane import Plane
+    from protocol.governance.pysyft.records import Answer, PublishedCohort
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from silo_node.governance.requests import Request, RequestBook
 from silo_node.governance.room import Room
 
 if TYPE_CHECKING:
-    from protocol.governance.pysyft.plane import Plane, Submission
+    from protocol.governance.pysyft.plane import Plane
+    from protocol.governance.pysyft.records import Submission
 
 _log = logging.getLogger(__name__)
 

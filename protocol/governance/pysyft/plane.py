@@ -5,53 +5,20 @@ Nothing that arrives is run, and nothing here decides: decisions are records of 
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from protocol.errors import TrustError
 from protocol.governance.pysyft.client import Role, make_client, quiet
+from protocol.governance.pysyft.job_files import result_files, submitted_files
 from protocol.governance.pysyft.peers import mend_peers
+from protocol.governance.pysyft.records import Answer, PublishedCohort, Submission
 from protocol.governance.pysyft.share import Share
 
 _ENTRY = "main.py"
 _INERT = b'"""A job of PySyft needs a program. Nobody runs this one: the hospital reads plan.yaml and decides."""\n'
-_MAX_FILES, _MAX_BYTES = 64, 4 << 20
-_OURS = "syft.pub.yaml"  # PySyft's own file of permissions
-
-
-@dataclass(frozen=True)
-class PublishedCohort:
-    """A cohort as a hospital shows it: the name, one line about it, and the files of its public mock."""
-
-    hospital: str
-    name: str
-    summary: str
-    mock: tuple[Path, ...]
-
-
-@dataclass(frozen=True)
-class Submission:
-    """A plan that a researcher handed over: its files, read once, so that what is looked at is what is used."""
-
-    name: str
-    researcher: str
-    files: Mapping[str, bytes]
-    status: str
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What became of a plan at one hospital, as PySyft tells it; what counts there is the hospital's own decisions."""
-
-    hospital: str
-    name: str
-    status: str
-    reason: str
-    results: tuple[Path, ...]
 
 
 class Plane:
@@ -210,7 +177,7 @@ class Plane:
                     name=str(job.name),
                     status=str(job.status),
                     reason=str(job.review_reason or ""),
-                    results=tuple(sorted(_results(Path(path) for path in job.output_paths))),
+                    results=tuple(sorted(result_files(Path(path) for path in job.output_paths))),
                 )
                 for job in jobs
             )
@@ -237,28 +204,8 @@ class Plane:
 
     def _read(self, job: Any) -> Submission:
         try:
-            files = dict(_files(Path(job.job_submission_path) / "code"))
+            files = dict(submitted_files(Path(job.job_submission_path) / "code"))
         except (OSError, TrustError):
             files = {}
         files.pop(_ENTRY, None)
         return Submission(str(job.name), str(job.submitted_by), files, str(job.status))
-
-
-def _results(paths: Iterable[Path]) -> Iterator[Path]:
-    for path in paths:
-        yield from (one for one in path.rglob("*") if one.is_file()) if path.is_dir() else (path,)
-
-
-def _files(folder: Path) -> Iterator[tuple[str, bytes]]:
-    """Every plain file below `folder`, read once. Raises TrustError for links and for more than a plan can be."""
-    total = 0
-    for number, path in enumerate(sorted(one for one in folder.rglob("*") if not one.is_dir() or one.is_symlink())):
-        if path.name == _OURS:
-            continue
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-        with os.fdopen(descriptor, "rb") as handle:
-            data = handle.read(_MAX_BYTES + 1)
-        total += len(data)
-        if number >= _MAX_FILES or total > _MAX_BYTES:
-            raise TrustError("what was handed over is larger than a plan.")
-        yield path.relative_to(folder).as_posix(), data

@@ -16,7 +16,8 @@ pytest.importorskip("syft_rds")
 
 from protocol.errors import TrustError
 from protocol.governance.bounds import Bound
-from protocol.governance.pysyft.plane import Plane, Submission
+from protocol.governance.pysyft.plane import Plane
+from protocol.governance.pysyft.records import Submission
 
 ROOT = Path(__file__).parents[3]
 NORTH, ALICE, MALLORY = "north@demo.invalid", "alice@demo.invalid", "mallory@demo.invalid"
