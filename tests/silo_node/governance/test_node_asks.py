@@ -94,11 +94,15 @@ def test_a_request_without_the_digest_of_an_approved_plan_is_refused(node: SiloN
     assert isinstance(describe(node, digest), Refusal)
 
 
-def test_an_approved_digest_on_another_plan_is_refused(node: SiloNode, approvals: Switch) -> None:
+def test_an_approved_digest_on_another_plan_is_refused_and_nothing_of_it_is_kept(
+    node: SiloNode, approvals: Switch, tmp_path: Path
+) -> None:
     approvals.approved[PLAN.digest] = "sha256:" + "1" * 64
     other = tiny_plan(**{"federation.rounds": 4})
     found = decode_release(node(encode(Describe(address(), other.canonical))))
     assert isinstance(found, Refusal)
+    assert "digest is not the one" in found.reason
+    assert not list((tmp_path / "state").rglob("plan.json"))
 
 
 def test_a_withdrawal_stops_the_next_round_and_an_approval_lets_it_go_on(node: SiloNode, approvals: Switch) -> None:
