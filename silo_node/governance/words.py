@@ -65,7 +65,8 @@ def _code(plan: Plan) -> tuple[Line, ...]:
     if private:
         can = (
             "Each time it sees one patient and is then ended, and what it computes is cut to size and noised outside of it. "
-            f"Whatever it does, a patient pays at most epsilon {guarantee_of(plan).epsilon:.3g}. It can make the model useless."
+            f"So a patient pays at most epsilon {guarantee_of(plan).epsilon:.3g}, unless the program goes by the clock or by the "
+            "numbers of its processes: those cannot be taken from it. Look for them. It can make the model useless."
         )
     else:
         can = (
@@ -109,7 +110,10 @@ def _audit(plan: Plan) -> str:
         return ""
     named = [*audit.attributes, *(" with ".join(parts) for parts in audit.intersections)]
     summed = "summed over hospitals" if plan.privacy.secure_aggregation else "for this hospital"
-    return f" At the end the test is counted by {', '.join(named)}, {summed}; cells below {audit.smallest_cell} are not shown."
+    told = f" At the end the test is counted by {', '.join(named)}, {summed}; cells below {audit.smallest_cell} are not shown."
+    if audit.compare_with is None:
+        return told
+    return f"{told} A second model, the file {audit.compare_with[:19]}, is scored on the same images: ask whose it is."
 
 
 def _privacy(plan: Plan) -> Line:

@@ -20,6 +20,7 @@ from protocol.evidence import bundle as names
 from protocol.evidence.keys import read_keys
 from protocol.weights import add_weights
 from silo_node.answers import load_federated
+from silo_node.governance.words import plain_words
 from silo_node.node import SiloNode
 from silo_node.scoring import log_probabilities
 from tests.aggregator.audited_hospitals import SILOS, audited, audited_plan, hospitals
@@ -122,6 +123,15 @@ def test_an_auditor_hears_whether_the_report_names_the_right_model(tmp_path: Pat
     assert said() == ["broken"]
     monkeypatch.setenv("FEDWARD_WEIGHTS", str(tmp_path / "none"))  # an auditor who has no such file
     assert said() == ["unchecked"]
+
+
+def test_the_officer_is_told_of_a_second_model() -> None:
+    digest = "sha256:" + "ab" * 32
+    (line,) = [
+        one for one in plain_words(audited_plan(audit={"compare_with": digest})) if one.question == "Which figures leave?"
+    ]
+    assert "A second model, the file sha256:abababababab, is scored on the same images" in line.answer
+    assert "second model" not in str(plain_words(audited_plan()))
 
 
 def test_a_model_that_is_nowhere_is_said_before_anybody_trains(tmp_path: Path) -> None:

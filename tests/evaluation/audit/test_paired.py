@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from evaluation.audit import content
 from evaluation.audit.counting import count_images
 from evaluation.audit.edges import choose_edges
 from evaluation.audit.pairs import COARSE, N_COARSE, SCORES, own_coarse, summed_by
@@ -18,8 +20,9 @@ from evaluation.comparison import PAIRED, UNPAIRED
 from evaluation.delong import paired_delong
 from evaluation.histograms import EDGES
 from evaluation.intervals import Z95
+from evaluation.scoring import log_odds
 from protocol.errors import EvaluationError
-from tests.evaluation.audit.made_up_rows import layout, logs, pooled_grid, summed
+from tests.evaluation.audit.made_up_rows import Rows, attributes, layout, logs, pooled_grid, summed
 from tests.evaluation.audit.two_models import audited, both, everyone, paired_layout, swapped
 
 # ------------------------------------------------------------------------------------------------------------ the counts
@@ -198,6 +201,28 @@ def test_every_difference_is_that_of_its_two_figures_and_no_interval_is_empty(
             assert -1.0 <= found["lo"] <= found["value"] <= found["hi"] <= 1.0
             assert found["lo"] < found["hi"]
             assert found["method"] in (PAIRED, UNPAIRED)
+
+
+def test_each_of_several_classes_is_paired_against_the_rest() -> None:
+    rng = np.random.default_rng(16)
+    n, names = 900, ["x", "y", "z"]
+    labels = rng.integers(0, 3, n)
+    own = rng.normal(size=(n, 3)) + 1.5 * np.eye(3)[labels]
+    other = own + rng.normal(size=(n, 3)) * 0.8
+    rows = {"a": Rows(labels, own, np.arange(n), attributes(rng, n), other)}
+    shape = paired_layout(3, sites=("a",))
+    edges, total = summed(shape, rows, 3)
+    check_counts(shape, total, ("a",))
+    with mock.patch.object(content, "fairness_entry", return_value=None):
+        found = content.audit_content(shape, names, edges, total, ["a"], None)["versus_baseline"]
+    assert [one["name"] for one in found["classes"]] == names
+    for index, one in enumerate(found["classes"]):
+        exact = paired_delong((labels == index).astype(int), log_odds(own, index), log_odds(other, index))
+        assert exact is not None
+        everyone_ = one["groups"][0]["auroc"]
+        width = 2 * Z95 * np.sqrt(exact[2][0, 0] + exact[2][1, 1] - 2 * exact[2][0, 1])
+        assert everyone_["value"] == pytest.approx(exact[0] - exact[1], abs=0.0015)
+        assert everyone_["hi"] - everyone_["lo"] == pytest.approx(width, rel=0.15)
 
 
 def test_perfect_models_are_compared_as_unpaired() -> None:
