@@ -120,6 +120,22 @@ def is_child(stat: Path, parent: int) -> bool:
         return False
 
 
+def test_a_nursery_inherits_nothing_of_the_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FEDWARD_SECRET", "the-word")
+    with (tmp_path / "ledger").open("w") as ledger, Sandbox(TASKS, LIMITS, [tmp_path]) as box:
+        os.set_inheritable(ledger.fileno(), True)
+        with box.fresh() as fork:
+            fork.call("remember", {}, {}, deadline=soon())
+            nursery = nursery_of(box)
+            for number in (nursery, *(int(p.parent.name) for p in Path("/proc").glob("[0-9]*/stat") if is_child(p, nursery))):
+                assert b"the-word" not in Path(f"/proc/{number}/environ").read_bytes()
+                targets = {str(one.readlink()) for one in Path(f"/proc/{number}/fd").iterdir()}
+                assert all(target.startswith(("/dev/null", "socket:", "anon_inode:[pidfd]")) for target in targets), targets
+                assert {"NoNewPrivs:\t1", "Seccomp:\t2", "CapEff:\t0000000000000000"} <= set(
+                    Path(f"/proc/{number}/status").read_text().splitlines()
+                )
+
+
 def test_closing_ends_every_process_at_once_whatever_it_does() -> None:
     with Sandbox(TASKS, LIMITS) as box:
         fork = box.fresh()

@@ -31,7 +31,8 @@ DEATHS = {
     "sys.exit": "    import sys\n    sys.exit(0)\n",
     "segmentation fault": "    import ctypes\n    ctypes.string_at(0)\n",
     "abort": "    import os\n    os.abort()\n",
-    "bus error": "    import ctypes\n    ctypes.CDLL(None).raise_(7)\n",
+    "bus error": "    import ctypes\n    getattr(ctypes.CDLL(None), 'raise')(7)\n",
+    "stopped": "    import ctypes\n    getattr(ctypes.CDLL(None), 'raise')(19)\n",
     "interrupt": "    raise KeyboardInterrupt\n",
     "recursion": "    attack(state, given, arrays)\n",
     "nothing": "    return None\n",
@@ -65,9 +66,10 @@ def children(box: Sandbox) -> list[int]:
 
 @pytest.mark.parametrize("death", DEATHS)
 def test_whatever_ends_a_fork_is_one_error_and_no_more(box: Sandbox, attack: Callable[..., Any], death: str) -> None:
+    alive(box)
     start = time.monotonic()
     with pytest.raises(CodeError):
-        attack(ATTACK + DEATHS[death], seconds=1.5 if death in ("processor", "sleep") else 20)
+        attack(ATTACK + DEATHS[death], seconds=1.5 if death in ("processor", "sleep", "stopped") else 20)
     assert time.monotonic() - start < 10
     assert children(box) == []
     alive(box)
