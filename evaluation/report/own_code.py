@@ -20,9 +20,13 @@ def own_code(plan: _Plan) -> str | None:
     parts = (("network", plan["network"]["name"]), ("loss", plan["training"]["loss"]["name"]))
     stood = " and the ".join(part for part, name in parts if named_in_code(name))
     n_lines = len(lines_of(code["source"]))
+    private = (plan.get("privacy") or {}).get("mechanism", "none") != "none"
+    holds = (
+        " Epsilon is that of a program which does not go by the clock or by the numbers of its processes." if private else ""
+    )
     return (
         f"The plan brought a program of its own for the {stood}: {code['file']}, {n_lines:,} line{'s' * (n_lines != 1)}, "
-        f"{code['sha256']}. It ran apart, without network, files and keys; its whole text is part of the plan."
+        f"{code['sha256']}. It ran apart, without network, files and keys; its whole text is part of the plan.{holds}"
     )
 
 

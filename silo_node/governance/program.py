@@ -6,7 +6,6 @@ a line is read, or that look like other letters are shown by their code. Nothing
 
 from __future__ import annotations
 
-import ast
 import io
 import tokenize
 import unicodedata
@@ -17,13 +16,11 @@ from protocol.errors import ApprovalError
 from protocol.plan import Plan
 from protocol.plan.about_code import lines_of
 from protocol.plan.code import Code
+from silo_node.governance.reach import reach
 
 _LONG = 160
 _SHORTEST = 12  # hexadecimal digits of a digest that an officer types
 _TOLD = 20  # lines named in one warning
-_USUAL = frozenset(("__future__", "abc", "collections", "dataclasses", "enum", "functools", "itertools", "math", "typing"))
-_USUAL |= {"monai", "numpy", "operator", "torch", "warnings"}
-_POWERFUL = frozenset(("__builtins__", "__import__", "compile", "eval", "exec", "globals", "locals", "open", "vars"))
 _BLANK = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")  # letters and marks that are drawn as nothing
 _BACKWARDS = frozenset(("R", "AL", "AN", "RLE", "RLO", "RLI", "LRE", "LRO", "LRI", "FSI", "PDF", "PDI"))
 
@@ -74,7 +71,7 @@ def read_program(code: Code) -> Program:
         *_told("stand in names, where they can pass for other letters, and are shown by their code", alike),
         *_returns(code.source),
         *_long(lines),
-        *_reach(code),
+        *reach(code),
     ]
     return Program(tuple(shown), tuple(warnings))
 
@@ -154,17 +151,3 @@ def _long(lines: list[str]) -> list[str]:
         return []
     told = ", ".join(map(str, numbers[:_TOLD])) + (f" and {len(numbers) - _TOLD} more" if len(numbers) > _TOLD else "")
     return [f"Longer than {_LONG} characters, so that an editor may hide the end of it: line {told}."]
-
-
-def _reach(code: Code) -> list[str]:
-    """What a network has no use for. Only the open ways are found; who wants to hide one can."""
-    try:
-        nodes = list(ast.walk(ast.parse(code.source)))
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return ["It is no Python that this release can read."]
-    imported = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
-    imported |= {"." * node.level + (node.module or "") for node in nodes if isinstance(node, ast.ImportFrom)}
-    strange = sorted(name for name in imported if name.partition(".")[0] not in _USUAL)
-    used = sorted({node.id for node in nodes if isinstance(node, ast.Name) and node.id in _POWERFUL})
-    lines = [f"It imports what networks seldom need: {', '.join(strange[:_TOLD])}."] if strange else []
-    return lines + ([f"It uses what networks seldom need: {', '.join(used)}."] if used else [])

@@ -99,6 +99,25 @@ def test_what_a_network_has_no_use_for_is_named() -> None:
     assert "ctypes, os.path, socket" in imports
     assert "torch" not in imports
     assert "eval" in used
+    (disguised,) = [one for one in read_program(code("import m\u0430th\n")).warnings if "imports" in one]
+    assert "m\\u0430th" in disguised
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import time",
+        "from os import getpid",
+        "import torch.utils.benchmark",
+        "import numpy\nx = numpy.datetime64('now')",
+        "from datetime import datetime",
+        "import torch\nwith torch.profiler.profile(): pass",
+    ],
+)
+def test_a_program_that_openly_asks_for_the_time_or_its_number_is_named(line: str) -> None:
+    """Under differential privacy that alone is worth looking for: the walls cannot take it from a program."""
+    assert any("what time it is" in one for one in read_program(code(line + "\n")).warnings)
+    assert read_program(code("import torch\nx = torch.zeros(1)\n")).warnings == ()
 
 
 def test_a_long_line_is_named_so_that_nobody_misses_its_end() -> None:
@@ -119,7 +138,7 @@ def test_the_officer_is_told_what_the_program_is_and_what_it_can_do() -> None:
     assert brings.loud
     assert about(coded_plan().code or code("")) in brings.answer
     assert "stands for the network." in brings.answer
-    assert f"at most epsilon {guarantee_of(coded_plan()).epsilon:.3g}." in can.answer
+    assert f"at most epsilon {guarantee_of(coded_plan()).epsilon:.3g}, unless" in can.answer
     assert not can.loud
     exact = {line.question: line for line in open_}[_QUESTIONS[1]]
     assert exact.loud
