@@ -12,7 +12,10 @@ import torch
 from torch.nn import functional
 
 from fedward.cli.run import _warn_code
+from fedward.hospitals import policies_of
+from fedward.mocks import mock_settings
 from fedward.new_plan import MODULE
+from fedward.settings import Settings
 from protocol.plan import load_plan
 from tests.conftest import tiny_store
 from tests.fedward.test_cli import fedward
@@ -105,3 +108,19 @@ def test_the_example_is_a_plan_and_its_network_and_loss_do_what_they_say() -> No
     assert module.focal(logits, labels) == pytest.approx(float(((1 - log_p.exp()) ** 2 * -log_p).mean()), rel=1e-6)
     module.GAMMA = 0.0
     assert float(module.focal(logits, labels)) == pytest.approx(float(functional.cross_entropy(logits, labels)), rel=1e-6)
+
+
+def test_on_mocks_a_program_may_run_because_their_patients_are_invented(tmp_path: Path) -> None:
+    settings = mock_settings(tmp_path / "out", resume=False, tracking_uri="", device="cpu", threads=1)
+    tiny_store(tmp_path / "north", n=12)
+    policy = policies_of({"north": tmp_path / "north"}, settings)["north"]
+    policy.admit(coded_plan(private=False), None)
+
+
+def test_what_the_command_line_accepts_is_said_for_every_hospital_and_nothing_else(tmp_path: Path) -> None:
+    tiny_store(tmp_path / "north", n=12)
+    stores = {"north": tmp_path / "north"}
+    (refused,) = policies_of(stores, Settings(tmp_path / "out", accept_no_dp=True)).values()
+    (accepted,) = policies_of(stores, Settings(tmp_path / "out", accept_code=True)).values()
+    assert (refused.custom_code, accepted.custom_code) == ("refused", "approved")
+    assert accepted.model_copy(update={"custom_code": "refused"}) == policies_of(stores, Settings(tmp_path / "out"))["north"]
