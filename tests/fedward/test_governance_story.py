@@ -82,6 +82,10 @@ class Story:
         lines = done.stdout.strip().splitlines()
         return bool(lines) and set(json.loads(lines[-1])["handed_over"]) == set(NAMES)
 
+    def shown(self) -> bool:
+        self.tell("silo", "requests", *self.at("north"))
+        return bool(self.tell("cohorts")["cohorts"])
+
     def returned(self, name: str) -> bool:
         self.tell("silo", "requests", *self.at(name))
         found = {one["hospital"]: one for one in self.tell("submit")["answers"]}
@@ -106,7 +110,7 @@ def test_a_plan_runs_where_officers_approved_it_and_nowhere_else(make_store: Mak
 
         # Browse, and try it on the mocks.
         story.tell("silo", "publish", "opacities", "--summary", "phantoms", *story.at("north"))
-        story.until(lambda: bool(story.tell("cohorts")["cohorts"]))
+        story.until(story.shown)  # to a researcher whose key the hospital knows, at its next look
         (cohort,) = story.tell("cohorts")["cohorts"]
         assert (cohort["hospital"], cohort["summary"]) == ("north", "phantoms")
 
@@ -142,10 +146,13 @@ def test_a_plan_runs_where_officers_approved_it_and_nowhere_else(make_store: Mak
         assert "withdrew" in rounds[stopped + 1]["failures"]["south"]
         assert "rejected" in rounds[0]["failures"]["west"]
 
-        # The report comes back to the researcher through the job.
+        # The report comes back to the researcher through the job, from hospitals that took part; it never lies on the share.
         story.until(lambda: story.returned("north"))
+        reports = sorted(path.parents[2].name for path in story.folder.rglob("p2p/*/reports/*/report.json"))
+        assert {name.partition("@")[0] for name in reports} == {"east", "north", "south"}
+        assert not [path for path in story.share.rglob("*") if path.name.startswith("report.")]
         answers = {one["hospital"]: one for one in story.tell("submit")["answers"]}
-        assert answers["west"]["status"] == "rejected"
+        assert (answers["west"]["status"], answers["west"]["results"]) == ("rejected", [])
         assert "west says reject" in answers["west"]["reason"]
         (found,) = [Path(one) for one in answers["north"]["results"] if one.endswith("report.json")]
         assert json.loads(found.read_bytes())["job"] == report["job"]
