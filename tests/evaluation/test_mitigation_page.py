@@ -69,3 +69,32 @@ def test_before_and_after_stand_side_by_side():
 
 def test_nothing_is_said_where_nothing_was_done():
     assert "unequal service" not in render_html(finished({**audited_report(n_rounds=1), "mitigation": []}))
+
+
+def text_of_page(*entries: dict[str, object]) -> str:
+    page = Page(render_html(finished({**audited_report(n_rounds=1), "mitigation": list(entries)})))
+    return " ".join(" ".join(page.text).split())
+
+
+def test_hospitals_without_a_threshold_of_their_own_are_named():
+    after = called(0.88)
+    after["classes"][0]["without"] = ["uz-leuven", "st-elsewhere"]
+    one = {"kind": "site_threshold", "settings": {}, "before": called(0.62), "after": after, "note": "N"}
+    text = text_of_page(one)
+    assert "too few positives in validation, and not in the rows: st-elsewhere, uz-leuven." in text
+    assert "From 0.5 From its own" in text
+
+
+def test_a_recalibrated_model_that_nobody_scored_is_said_to_be_that():
+    one = {"kind": "recalibrate", "settings": {"method": "platt"}, "before": calibrated(0.71), "after": None, "note": "N"}
+    assert "was not scored, so there is nothing to compare" in text_of_page(one)
+
+
+def test_weights_that_are_withheld_are_not_called_masked():
+    settings = {"fairness_measure": "auroc", "fairness_rate": 2.0, "fairness_loss_bound": 2.0}
+    one = {"kind": "worst_site", "settings": settings, "before": None, "after": None, "note": "N", "why": "small_cell"}
+    text = text_of_page(one | {"rounds": [{"round": 1, "weights": None}]})
+    assert "of which some rest on too few images" in text
+    assert "masked with its weight" not in text
+    assert "by auroc · rate 2.0" in text
+    assert "a loss counts" not in text  # it does not enter
