@@ -5,7 +5,8 @@
 
 The module is a CNN of four blocks (GroupNorm), the patient has --images images of --size pixels. By fork: make the fork, send
 weights and images, run the module's text, take the gradient back, end the fork, as under differential privacy. In process: the
-same function on the same arrays. Milliseconds are medians of the clock; both gradients are equal to the last bit, or it ends.
+same function on the same arrays. Milliseconds are medians of the clock, those with _cpu means of the processor's time in all
+processes, which a busy machine changes less. Both gradients are equal to the last bit, or it ends.
 Memory in MiB: `nursery_mb` is what the nursery holds, `fork_mb` what a fork that computed one gradient holds for itself.
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import sys
 import time
@@ -60,6 +62,19 @@ def own_memory(process: int, key: str) -> float:
 def children(process: int) -> list[int]:
     """The processes that `process` made and that live."""
     return [int(number) for number in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+
+
+def processor_ms(process: int, action: Callable[[], object], times: int) -> float:
+    """Mean processor milliseconds of `action`: here, in `process`, and in what `process` made and saw the end of."""
+
+    def used() -> float:
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(") ")[2].split()
+        return time.process_time() + sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+
+    before = used()
+    for _ in range(times):
+        action()
+    return (used() - before) * 1e3 / times
 
 
 def median_ms(action: Callable[[], object], times: int) -> float:
@@ -116,6 +131,8 @@ def measure(patients: int, images: int, size: int) -> dict[str, Any]:
             calls = median_ms(lambda: ask(fork), patients)
         here = median_ms(in_process, patients)
         row = {"trivial_ms": median_ms(lambda: by_fork("remember"), patients), "fork_ms": median_ms(by_fork, patients)}
+        fork_cpu, here_cpu = processor_ms(nursery, by_fork, patients), processor_ms(nursery, in_process, patients)
+    row |= {"fork_cpu_ms": fork_cpu, "in_process_cpu_ms": here_cpu, "ratio_cpu": fork_cpu / here_cpu}
     row |= {"in_process_ms": here, "ratio": row["fork_ms"] / here, "one_fork_for_all_ms": calls}
     return row | {"start_s": seconds, "nursery_mb": alone, "fork_mb": own, "values": wanted.size}
 
