@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -26,7 +26,7 @@ from protocol.plan.privacy import PatientPrivacy
 from protocol.vectors import Layout
 
 _TURN = 3.0  # times what a blank patient took: a machine may be busier later
-_SHORTEST_TURN = 0.1  # seconds
+_SHORTEST_TURN = 0.25  # seconds
 _UNFIT = "network: the plan's own network does not fit this hospital's images or the plan; `fedward plan check` says why."
 
 
@@ -39,8 +39,8 @@ class Built:
     """A plan's network. `personal`: names of the tensors that stay at a hospital; `layout`: those that travel.
 
     `coded`: something of it is the plan's own module; `loss` is the module's, or None for cross-entropy. What is calculated on
-    one patient belongs within `apart()`; `seed` fixes what is random, `renew` forgets what a module may have kept, `close` ends
-    all processes (the tensors stay).
+    one patient belongs within `apart()`; `seed` fixes what is random, `retime` measures how long a patient's turn takes now,
+    `renew` forgets what a module may have kept, `close` ends all processes (the tensors stay).
     """
 
     network: nn.Module
@@ -51,6 +51,7 @@ class Built:
     coded: bool = False
     each_apart: bool = False
     seed: Callable[[int], object] = torch.manual_seed
+    retime: Callable[[], None] = _nothing
     renew: Callable[[], None] = _nothing
     close: Callable[[], None] = _nothing
 
@@ -80,12 +81,18 @@ def build(
     )
     try:
         built = _coded(plan, input_shape, forks)
-        if forks.one_patient and input_shape is not None:
-            forks.turn = _turn(plan, input_shape, built)
+        if not forks.one_patient or input_shape is None:
+            return built
+        forks.turn = _turn(plan, input_shape, built, forks)
     except BaseException:
         forks.close()
         raise
-    return built
+
+    def retime() -> None:
+        with suppress(CodeError):  # the time of before will do
+            forks.turn = _turn(plan, input_shape, built, forks)
+
+    return replace(built, retime=retime)
 
 
 def _coded(plan: Plan, input_shape: tuple[int, ...] | None, forks: Forks) -> Built:
@@ -112,7 +119,18 @@ def _coded(plan: Plan, input_shape: tuple[int, ...] | None, forks: Forks) -> Bui
         forks.seed(number)
 
     loss = CodedLoss(forks) if named_in_code(plan.training.loss.name) else None
-    return Built(network, personal, layout, loss, forks.apart, True, forks.one_patient, seed, forks.renew, forks.close)
+    return Built(
+        network,
+        personal,
+        layout,
+        loss,
+        apart=forks.apart,
+        coded=True,
+        each_apart=forks.one_patient,
+        seed=seed,
+        renew=forks.renew,
+        close=forks.close,
+    )
 
 
 def _finished(plan: Plan, network: nn.Module, input_shape: tuple[int, ...] | None) -> Built:
@@ -128,15 +146,20 @@ def _finished(plan: Plan, network: nn.Module, input_shape: tuple[int, ...] | Non
     return Built(network, personal, layout)
 
 
-def _turn(plan: Plan, input_shape: tuple[int, ...], built: Built) -> float:
-    """Seconds that every patient's turn will take, from one blank patient with as many images as count: no data is in it."""
+def _turn(plan: Plan, input_shape: tuple[int, ...], built: Built, forks: Forks) -> float:
+    """Seconds that every patient's turn is to take, from blank patients with as many images as count: no data is in it."""
     if not isinstance(plan.privacy, PatientPrivacy):
         return 0.0
     n = plan.privacy.max_images_per_patient * plan.privacy.views
     images, labels = torch.zeros(n, *input_shape), torch.zeros(n, dtype=torch.int64)
-    loss = built.loss or functional.cross_entropy
-    for _ in range(2):  # the first may wait for what the others are made of
-        start = time.monotonic()
-        with built.apart():
-            patient_gradients(built.network, lambda output, of: loss(first_output(output).float(), of), images, labels)
-    return max(_SHORTEST_TURN, _TURN * (time.monotonic() - start))
+    loss, before, took = built.loss or functional.cross_entropy, forks.turn, 0.0
+    try:
+        forks.turn = 0.0
+        for _ in range(2):  # the first may wait for what the others are made of
+            start = time.monotonic()
+            with forks.apart():
+                patient_gradients(built.network, lambda output, of: loss(first_output(output).float(), of), images, labels)
+            took = time.monotonic() - start
+    finally:
+        forks.turn = before
+    return max(_SHORTEST_TURN, _TURN * took)

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from privacy.coded.nurseries import LIMITS, Key, borrow, give_back, key_of
+from privacy.coded.nurseries import LIMITS, borrow, give_back
 from privacy.coded.packing import Array
 from privacy.sandbox import Fresh, Sandbox
 from protocol.errors import CodeError
@@ -38,10 +38,10 @@ class Forks:
         self.one_patient, self.channels_last, self.tell = one_patient, channels_last, tell
         self.turn = 0.0
         """Seconds that each patient's turn takes, ending included; 0: as long as it takes, within the limits."""
-        self._plan, self._key = plan.canonical.decode(), key_of(hidden, tell=tell)
+        self._plan, self._hidden = plan.canonical.decode(), tuple(hidden)
         self._sandbox: Sandbox | None = None
         self._alive: list[Fresh] = []  # at most one
-        self._ends: weakref.finalize[[Key, list[Fresh]], Forks] | None = None
+        self._ends: weakref.finalize[[list[Fresh], bool], Forks] | None = None
         self._seeds = torch.Generator()
         self._seed: int | None = None
         self._until: float | None = None
@@ -100,8 +100,8 @@ class Forks:
 
     def _begin(self) -> None:
         if self._sandbox is None:
-            self._sandbox = borrow(self._key)
-            self._ends = weakref.finalize(self, _finish, self._key, self._alive)
+            self._sandbox = borrow(self._hidden, tell=self.tell)
+            self._ends = weakref.finalize(self, _finish, self._alive, self.tell)
         self._alive.append(self._sandbox.fresh())
         try:
             self._alive[0].call(
@@ -122,6 +122,6 @@ def _end(alive: list[Fresh]) -> None:
             alive.pop().close()
 
 
-def _finish(key: Key, alive: list[Fresh]) -> None:
+def _finish(alive: list[Fresh], tell: bool) -> None:
     _end(alive)
-    give_back(key)
+    give_back(tell=tell)

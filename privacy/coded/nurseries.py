@@ -1,4 +1,7 @@
-"""Sandboxes that several jobs of one process share: loading torch takes seconds, and what is shared has never run a module."""
+"""Sandboxes that all jobs and hospitals of one process share: loading torch takes seconds and memory.
+
+What is shared has never run a module nor seen a patient.
+"""
 
 from __future__ import annotations
 
@@ -7,34 +10,33 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from privacy.sandbox import Limits, Sandbox
+from privacy.sandbox.readable import readable_paths
 
 TASKS = "privacy.coded.tasks"
 LIMITS = Limits(call_seconds=300.0)
 """The same for every plan, so that none can be told by them."""
 
-Key = tuple[tuple[str, ...], bool]
 _lock = threading.Lock()
-_open: dict[Key, tuple[Sandbox, int]] = {}
+_open: dict[bool, tuple[Sandbox, int]] = {}
 
 
-def key_of(hidden: Sequence[Path], *, tell: bool) -> Key:
-    """Jobs that hide the same folders and tell as much may share."""
-    return tuple(sorted(str(path) for path in hidden)), tell
+def borrow(hidden: Sequence[Path] = (), *, tell: bool) -> Sandbox:
+    """The sandbox of all that `tell` as much, to be given back once. What is readable inside is the same for all.
 
-
-def borrow(key: Key) -> Sandbox:
-    """The sandbox of `key`, to be given back once. Raises CodeError where this machine cannot have one."""
+    Raises CodeError if one of `hidden` would be, or where this machine cannot keep a module apart.
+    """
+    readable_paths(hidden, TASKS)
     with _lock:
-        sandbox, users = _open.get(key) or (Sandbox(TASKS, LIMITS, [Path(path) for path in key[0]], tell=key[1]), 0)
-        _open[key] = (sandbox, users + 1)
+        sandbox, users = _open.get(tell) or (Sandbox(TASKS, LIMITS, hidden, tell=tell), 0)
+        _open[tell] = (sandbox, users + 1)
         return sandbox
 
 
-def give_back(key: Key) -> None:
+def give_back(*, tell: bool) -> None:
     """The last who gives it back ends it."""
     with _lock:
-        sandbox, users = _open.pop(key)
+        sandbox, users = _open.pop(tell)
         if users > 1:
-            _open[key] = (sandbox, users - 1)
+            _open[tell] = (sandbox, users - 1)
             return
     sandbox.close()

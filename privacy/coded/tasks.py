@@ -105,7 +105,7 @@ def backward(state: State, values: Values, arrays: Arrays) -> Answer:
     tensors = _tensors(state["network"])
     learned = [tensors[name] for name in values["learned"]]
     given = torch.from_numpy(np.array(arrays["logits"], dtype=np.float32))
-    # The product's gradient is the given one, to the bit; handed to grad() itself, each process would load sympy for its checks.
+    # The product's gradient is the given one, to the bit; given to grad() itself, each process would load sympy for checks.
     product = (state.pop("output") * given).sum()
     found = torch.autograd.grad(product, learned, allow_unused=True, materialize_grads=True)
     return {}, {"gradient": np.concatenate([one.float().contiguous().numpy().reshape(-1) for one in found])}

@@ -55,6 +55,10 @@ class SiloModel:
         """Fix what is random in the network and the loss: dropout and its like."""
         self._built.seed(seed)
 
+    def retime(self) -> None:
+        """Measure, without any patient, how long the turns are to be from now on: the machine may be busier than before."""
+        self._built.retime()
+
     def to_device(self, images: torch.Tensor) -> torch.Tensor:
         """A batch (n, C, H, W) where and as the network wants it."""
         return images.to(self.device, memory_format=self._memory_format)

@@ -60,6 +60,7 @@ class PrivateTrainer:
         self._model.seed(dropout)
         self._augment.seed(augmentation)
         self._model.network.train()
+        self._model.retime()
 
         def batch(patient: int, bits: SecureBits) -> tuple[torch.Tensor, torch.Tensor]:
             return self._batch(self._drawn(self._patients[patient], bits))
@@ -80,6 +81,7 @@ class PrivateTrainer:
         self._model.seed(dropout)
         self._augment.seed(augmentation)
         network = self._model.network.train()
+        self._model.retime()
 
         def batch(patient: int, drawn: SecureBits) -> tuple[torch.Tensor, torch.Tensor]:
             return self._batch(self._drawn(self._patients[patient], drawn))

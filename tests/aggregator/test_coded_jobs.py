@@ -14,7 +14,7 @@ from msgspec import structs
 
 from aggregator.job import Job
 from aggregator.results import write_results
-from privacy.coded.nurseries import borrow, give_back, key_of
+from privacy.coded.nurseries import borrow, give_back
 from privacy.ledger import Ledger
 from protocol.errors import BudgetError, CodeError
 from protocol.messages import Address, Describe, Refusal, Train, Update, decode_release, encode
@@ -37,11 +37,12 @@ def _short_turns(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _one_aggregator_nursery() -> Iterator[None]:
-    key = key_of((), tell=True)
-    borrow(key)
+def _one_nursery_for_each_side() -> Iterator[None]:
+    for tell in (True, False):
+        borrow(tell=tell)
     yield
-    give_back(key)
+    for tell in (True, False):
+        give_back(tell=tell)
 
 
 def make(plan: Plan, folder: Path, n: int = 2, policy: Policy = ALLOWS_CODE) -> Job:
@@ -182,13 +183,13 @@ def test_a_machine_that_cannot_keep_a_module_apart_says_so_at_the_aggregator(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("privacy.sandbox.parent.available", lambda: "this kernel has no Landlock.")
-    give_back(key_of((), tell=True))
+    give_back(tell=True)
     try:
         with pytest.raises(CodeError, match="no Landlock"):
             make(coded(SAME, **FEW), tmp_path)
     finally:
         monkeypatch.undo()
-        borrow(key_of((), tell=True))
+        borrow(tell=True)
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # MLflow's, about type hints

@@ -11,13 +11,15 @@ import numpy as np
 import pytest
 import torch
 
-from privacy.coded.nurseries import borrow, give_back, key_of
+from privacy.coded.nurseries import borrow, give_back
 from privacy.guarantee import guarantee_of
 from privacy.randomness import SecureBits
+from protocol.errors import CodeError
 from protocol.plan import Plan
 from protocol.plan.privacy import PatientPrivacy
 from silo_node.scoring import log_probabilities, patient_by_patient
 from silo_node.training.cohort import Cohort, load_cohort
+from silo_node.training.device import pick_device
 from silo_node.training.local import Trainer
 from silo_node.training.model import SiloModel
 from silo_node.training.private import PrivateTrainer
@@ -50,10 +52,9 @@ def models() -> Iterator[Callable[[Plan, Cohort], SiloModel]]:
 @pytest.fixture(autouse=True, scope="module")
 def _one_nursery() -> Iterator[None]:
     """It takes seconds to start; the tests of this module share one."""
-    key = key_of((), tell=False)
-    borrow(key)
+    borrow(tell=False)
     yield
-    give_back(key)
+    give_back(tell=False)
 
 
 @pytest.fixture(autouse=True)
@@ -125,3 +126,46 @@ def test_with_privacy_the_clipped_sum_and_the_scores_are_the_declarative_plan_s_
     one, other = models(plain, given), models(own, given)
     assert np.array_equal(private_sum(own, given, other), private_sum(plain, given, one))
     assert np.allclose(patient_by_patient(other, given, "test", 4), log_probabilities(one, given, "test"), atol=1e-6)
+
+
+def test_a_network_of_the_plan_s_own_computes_on_the_cpu_and_a_loss_wherever_the_network_does() -> None:
+    assert pick_device("auto", coded(SAME)) == CPU
+    with pytest.raises(CodeError, match="CPU only, not on cuda"):
+        pick_device("cuda", coded(SAME))
+    assert pick_device("cuda", coded(SAME, None, "loss")) == torch.device("cuda")
+    assert pick_device("cuda", tiny_plan()) == torch.device("cuda")
+
+
+def test_turns_follow_what_a_blank_patient_takes_now(cohort: Any, models: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = coded(SAME, **ALL_DRAWN)
+    given = cohort(plan)
+    model = models(plan, given)
+    forks = model._built.network._fedward_forks
+    monkeypatch.undo()
+    model.retime()
+    usual = forks.turn
+    assert usual >= 0.25
+    call = forks.ask
+    monkeypatch.setattr(forks, "ask", lambda *asked: (time.sleep(1.0), call(*asked))[1])
+    model.retime()
+    assert forks.turn > usual
+    assert forks.turn >= 6.0  # thrice two calls
+
+
+def test_processes_that_were_killed_fail_the_round_they_were_in_and_the_same_round_begins_with_new_ones(
+    cohort: Any, models: Any
+) -> None:
+    plan = coded(SAME)
+    given = cohort(plan)
+    model = models(plan, given)
+    trainer = Trainer(plan, given, model, "site")
+    model.reset()
+    expected, update = trainer.round(1, time.monotonic() + 300), model.shared()
+    nursery = model._built.network._fedward_forks._sandbox._nursery
+    nursery._process.kill()
+    nursery._process.wait()
+    with pytest.raises(CodeError):
+        trainer.round(2, time.monotonic() + 300)
+    model.reset()
+    assert trainer.round(1, time.monotonic() + 300) == expected
+    assert np.array_equal(model.shared(), update)

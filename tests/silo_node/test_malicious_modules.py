@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from privacy.clipping import SCALE
-from privacy.coded.nurseries import borrow, give_back, key_of
+from privacy.coded.nurseries import borrow, give_back
 from privacy.guarantee import guarantee_of
 from privacy.randomness import Integers, SecureBits
 from protocol.errors import CodeError, NetworkError
@@ -91,10 +91,9 @@ tasks.TASKS["backward"] = lambda state, values, arrays: ({{}}, {{"gradient": np.
 
 @pytest.fixture(autouse=True, scope="module")
 def _one_nursery() -> Iterator[None]:
-    key = key_of((), tell=False)
-    borrow(key)
+    borrow(tell=False)
     yield
-    give_back(key)
+    give_back(tell=False)
 
 
 @pytest.fixture(autouse=True)
