@@ -2,6 +2,11 @@
 
 Names of arguments lie: MONAI 1.6 leaves BatchNorm in `resnet18(norm=("group", ...))`. A layer that remembers what it has
 seen carries patients from one step to the next without noise, so it is refused.
+
+A network of the plan's own module is looked at twice. In a process of the module `refuse_memory` is advice to its author: what
+it would catch ends with each patient's process, so nobody is harmed if the module hides it; but such a layer would be scored
+with statistics that it never learned. Outside, on tensors that the module cannot reach, `refuse_unlearned` is what the promise
+rests on.
 """
 
 from __future__ import annotations
@@ -15,7 +20,7 @@ from protocol.vectors import Layout
 if TYPE_CHECKING:
     from torch import nn
 
-_FIX = "Set network.norm to group, or with public weights to frozen."
+_FIX = "Set network.norm to group, or with public weights to frozen; in a module of your own write GroupNorm."
 
 
 def refuse_memory(network: nn.Module, input_shape: tuple[int, ...]) -> None:

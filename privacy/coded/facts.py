@@ -40,7 +40,7 @@ class Facts:
 def read_facts(values: Mapping[str, Any], arrays: Mapping[str, Array]) -> Facts:
     """Raises NetworkError with what the process found wrong with the network, CodeError for an answer that is none."""
     if isinstance(wrong := values.get("wrong"), str):
-        raise NetworkError(wrong)
+        raise NetworkError("".join(letter if letter.isprintable() else " " for letter in wrong[:2000]))
     try:
         rows = msgspec.convert(values.get("tensors"), list[tuple[str, tuple[int, ...], str, str, str]])
         personal = frozenset(msgspec.convert(values.get("personal"), list[str]))

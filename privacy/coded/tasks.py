@@ -17,7 +17,7 @@ from torch import nn
 
 from privacy.coded.packing import TYPES, Array, Spec, pack, unpack
 from privacy.network_scan import refuse_memory
-from privacy.sandbox.module import load_module
+from privacy.sandbox.module import load_module, where
 from privacy.sandbox.wire import Task
 from protocol.errors import NetworkError
 from protocol.network import build_network, check_network, logits
@@ -63,7 +63,8 @@ def describe(state: State, values: Values, arrays: Arrays) -> Answer:  # noqa: A
         personal = personal_names(network, plan.federation.personal, len(plan.task.classes))
         tensors = _tensors(network)
     except NetworkError as error:
-        return {"wrong": str(error)[:2000]}, {}
+        at = f" ({where(error.__cause__)})" if error.__cause__ is not None else ""
+        return {"wrong": f"{str(error)[:1500]}{at[:500]}"}, {}
     specs = _specs(tensors)
     first: dict[int, str] = {}
     rows = [
@@ -117,6 +118,8 @@ def loss(state: State, values: Values, arrays: Arrays) -> Answer:
     given = torch.from_numpy(np.array(arrays["logits"], dtype=np.float32)).requires_grad_(values["gradient"])
     with torch.set_grad_enabled(values["gradient"]):
         value = state["loss"](given, torch.from_numpy(np.array(arrays["labels"], dtype=np.int64)))
+    if not isinstance(value, torch.Tensor) or value.numel() != 1:
+        raise TypeError("the loss must be a tensor of one number, the mean over the images")
     answer = {"loss": value.detach().float().reshape(()).numpy()}
     if values["gradient"]:
         (answer["gradient"],) = (one.contiguous().numpy() for one in torch.autograd.grad(value, [given]))
