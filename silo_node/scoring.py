@@ -12,6 +12,7 @@ import torch
 from torch.nn import functional
 
 from evaluation.scoring import class_scores, with_called
+from privacy.randomness import choose
 from protocol.messages import ClassScores
 from protocol.network import logits
 from silo_node.training.cohort import Cohort
@@ -41,12 +42,13 @@ def log_probabilities(model: SiloModel, cohort: Cohort, part: str) -> npt.NDArra
 def patient_by_patient(model: SiloModel, cohort: Cohort, part: str, most: int) -> Rows:
     """The same where patients must not be calculated on together: each patient's images apart, at most `most` in one turn.
 
-    Rows on which it fails are NaN.
+    In any order, as in training: a module may go by the clock. Rows on which it fails are NaN.
     """
     positions = np.array(cohort.parts.named(part), dtype=np.int64)
     owners = cohort.patients[positions]
     rows = np.full((len(positions), model.n_classes), np.nan)
-    for patient in np.unique(owners):
+    patients = np.unique(owners)
+    for patient in patients[choose(len(patients), len(patients))]:
         own = np.flatnonzero(owners == patient)
         for start in range(0, len(own), most):
             chunk = own[start : start + most]

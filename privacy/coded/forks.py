@@ -6,6 +6,7 @@ takes the same time whatever happens in it: how long a round took would else tel
 
 from __future__ import annotations
 
+import hashlib
 import time
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,10 +14,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from privacy.coded.nurseries import LIMITS, borrow, give_back
 from privacy.coded.packing import Array
+from privacy.randomness import SecureBits
 from privacy.sandbox import Fresh, Sandbox
 from protocol.errors import CodeError
 from protocol.plan import Plan
@@ -42,13 +42,17 @@ class Forks:
         self._sandbox: Sandbox | None = None
         self._alive: list[Fresh] = []  # at most one
         self._ends: weakref.finalize[[list[Fresh], bool], Forks] | None = None
-        self._seeds = torch.Generator()
+        self._seeds = SecureBits()
         self._seed: int | None = None
         self._until: float | None = None
 
     def seed(self, seed: int) -> None:
-        """What is random in the processes begins again: in the one that lives, and from a stream of seeds in each patient's."""
-        self._seeds.manual_seed(seed)
+        """What is random in the processes begins again: in the one that lives, or from a stream of seeds in each patient's.
+
+        For patients `seed` is a secret, and no seed tells its place in the stream: a module that knew its turn's number could
+        make a patient who is missing visible in all who come later.
+        """
+        self._seeds = SecureBits.from_key(hashlib.sha256(f"fedward.turns/1 {seed}".encode()).digest())
         self._seed = seed
 
     def call(self, task: str, values: Mapping[str, Any], arrays: Mapping[str, Array]) -> dict[str, Array]:
@@ -78,7 +82,7 @@ class Forks:
             return
         start = time.monotonic()
         self._until = start + (1.0 - _TO_END) * self.turn if self.turn else None
-        self._seed = int(torch.randint(2**62, (), generator=self._seeds))
+        self._seed = int(self._seeds.words(1)[0]) >> 1
         try:
             self._begin()
             yield

@@ -14,7 +14,7 @@ import torch
 
 from privacy.guarantee import Guarantee
 from privacy.randomness import Integers, SecureBits, choose
-from privacy.step import PrivateStep
+from privacy.step import Batch, PrivateStep
 from protocol.network import first_output
 from protocol.plan import Plan
 from protocol.plan.privacy import PatientPrivacy
@@ -62,12 +62,9 @@ class PrivateTrainer:
         self._model.network.train()
         self._model.retime()
 
-        def batch(patient: int, bits: SecureBits) -> tuple[torch.Tensor, torch.Tensor]:
-            return self._batch(self._drawn(self._patients[patient], bits))
-
         for _ in range(self._guarantee.steps_per_round):
-            network, patients = self._model.network, len(self._patients)
-            _set_gradients(learned, self._step.mean(network, self._loss, patients, batch, self._turn, bits))
+            network, turns = self._model.network, self._turns(bits)
+            _set_gradients(learned, self._step.mean(network, self._loss, len(turns), self._of(turns), self._turn, bits))
             optimiser.step()
             if training.mu > 0.0:
                 proximal_step(self._model.shared_parameters(), anchor, training.mu * training.optimizer.lr * factor)
@@ -83,10 +80,21 @@ class PrivateTrainer:
         network = self._model.network.train()
         self._model.retime()
 
-        def batch(patient: int, drawn: SecureBits) -> tuple[torch.Tensor, torch.Tensor]:
-            return self._batch(self._drawn(self._patients[patient], drawn))
+        turns = self._turns(bits)
+        return self._step.part(share, network, self._loss, len(turns), self._of(turns), bits, self._turn)
 
-        return self._step.part(share, network, self._loss, len(self._patients), batch, bits, self._turn)
+    def _turns(self, bits: SecureBits) -> list[Indices]:
+        """The patients in the order of their turns: any, for a module that goes by the clock.
+
+        Such a module may treat each turn otherwise. In a fixed order a missing patient would move all later ones, and the sum
+        with them; in a random one it is as if one other took the missing turn (docs/decisions/0013).
+        """
+        if not self._model.each_apart:
+            return self._patients
+        return [self._patients[patient] for patient in choose(len(self._patients), len(self._patients), bits)]
+
+    def _of(self, turns: list[Indices]) -> Batch:
+        return lambda patient, bits: self._batch(self._drawn(turns[patient], bits))
 
     @contextmanager
     def _turn(self) -> Iterator[None]:

@@ -191,6 +191,22 @@ def test_a_module_that_sleeps_on_one_patient_makes_the_round_no_longer(
     assert seconds[0] == pytest.approx(6.0, abs=0.5)
 
 
+def test_turns_are_in_any_order_so_that_a_module_that_counts_them_meets_other_patients_each_time(
+    hospital: Callable[[str], Hospital],
+) -> None:
+    """In a fixed order a missing patient would turn the gradient of everybody who comes later."""
+    here = hospital(SAME)
+    orders = []
+    for _ in range(5):
+        turns = here.trainer._turns(SecureBits())
+        orders.append([int(one[0]) for one in turns])
+        assert sorted(orders[-1]) == sorted(int(one[0]) for one in here.everybody)
+    assert len({tuple(order) for order in orders}) > 1
+    key = bytes(32)
+    again = [[int(one[0]) for one in here.trainer._turns(SecureBits.from_key(key))] for _ in range(2)]
+    assert again[0] == again[1]  # a round that was interrupted is drawn again and comes out the same
+
+
 @pytest.mark.parametrize(
     ("size", "value", "dtype", "norm"),
     [
