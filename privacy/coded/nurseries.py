@@ -13,8 +13,11 @@ from privacy.sandbox import Limits, Sandbox
 from privacy.sandbox.readable import readable_paths
 
 TASKS = "privacy.coded.tasks"
-LIMITS = Limits(call_seconds=300.0)
-"""The same for every plan, so that none can be told by them."""
+LIMITS = Limits(memory_bytes=8 << 30, cpu_seconds=604_800, call_seconds=300.0)
+"""The same for every plan: nothing of a patient is in them. A process may train for as long as a round lasts, a week at most.
+
+What bounds a module is the time of each call, a batch or a chunk of images, and of each patient's turn.
+"""
 
 _lock = threading.Lock()
 _open: dict[bool, tuple[Sandbox, int]] = {}
