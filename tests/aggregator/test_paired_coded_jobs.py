@@ -11,7 +11,7 @@ import pytest
 
 from aggregator.job import Job
 from aggregator.results import Written, write_results
-from privacy.coded.nurseries import borrow, give_back, key_of
+from privacy.coded.nurseries import borrow, give_back
 from protocol.plan import Plan
 from protocol.transport.in_process import InProcessTransport
 from protocol.weights import add_weights
@@ -25,10 +25,9 @@ AUDIT = {"attributes": [], "smallest_cell": 1, "bins": 32}
 
 @pytest.fixture(autouse=True, scope="module")
 def _one_aggregator_nursery() -> Iterator[None]:
-    key = key_of((), tell=True)
-    borrow(key)
+    borrow(tell=True)
     yield
-    give_back(key)
+    give_back(tell=True)
 
 
 def written(plan: Plan, folder: Path) -> Written:
