@@ -17,7 +17,7 @@ from protocol.errors import CodeError, MessageError
 
 _FAILED = (
     "the plan's own module failed, or took more time or memory than it has. "
-    "Try the plan on phantoms, where its errors are shown."
+    "`fedward plan check` tries it on blank images and shows its errors."
 )
 
 
