@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from privacy.sandbox import kernel, landlock, seccomp
+from privacy.sandbox import clocks, kernel, landlock, seccomp
 from privacy.sandbox.limits import Limits
 
 _OUTSIDE = "/etc/passwd"  # is on every machine and readable by everybody, but not inside
@@ -37,6 +37,7 @@ def nursery(readable: Sequence[str], hidden: Sequence[str]) -> int:
     try:
         kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
         kernel.drop_capabilities()
+        clocks.stop()
         landlock.restrict([*readable])
         seccomp.install(seccomp.for_nursery())
     except OSError as error:
@@ -81,5 +82,6 @@ def fork(channel: int, limits: Limits, nursery: int, size: int) -> int:
     ):
         resource.setrlimit(kind, (most, most))
     landlock.restrict_signals()
+    clocks.forbid()
     seccomp.install(seccomp.for_fork(os.getpid()))
     return mine

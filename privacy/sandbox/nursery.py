@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from privacy.sandbox import confine, control, fork, module, wire
+from privacy.sandbox import confine, control, fork, library, module, wire
 
 _PRELOAD = ("numpy", "torch", "monai.networks.nets", "monai.losses")
 # What MONAI imports where it is installed, and no network or loss needs: every fork would have to copy and free its pages.
@@ -63,6 +63,7 @@ def _load(start: control.Start) -> Mapping[str, wire.Task]:
     torch.set_num_interop_threads(1)
     warm_up()
     tasks: Mapping[str, wire.Task] = importlib.import_module(start.tasks).TASKS
+    library.close_shelves(_LEFT_OUT)
     return tasks
 
 

@@ -11,8 +11,15 @@ from pathlib import Path
 from protocol.errors import CodeError
 
 _SYSTEM = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache", "/etc/localtime", "/usr/share/zoneinfo")
-# torch counts processors and asks for caches' sizes there.
-_DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom", "/sys/devices/system/cpu")
+# torch counts processors there; not their counters of time, which are beside it.
+_DEVICES = (
+    "/dev/null",
+    "/dev/zero",
+    "/dev/random",
+    "/dev/urandom",
+    "/sys/devices/system/cpu/online",
+    "/sys/devices/system/cpu/possible",
+)
 _OURS = ("protocol", "privacy")
 
 

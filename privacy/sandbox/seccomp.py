@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import fcntl
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -22,6 +23,8 @@ _X32 = 0x40000000
 _FUTEX_PRIVATE = 128
 _MODE_FILTER = 2
 _NAMESPACES = 0x7E020000  # every CLONE_NEW flag that clone knows
+_READING = os.O_CLOEXEC | os.O_NONBLOCK | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NOCTTY | 0o100000 | 0o400000  # O_LARGEFILE
+_ADVICE = (0, 1, 2, 3, 4, 8, 14, 15)  # normal to dontneed, free, hugepage and not: none that moves pages others share
 _MINE = (fcntl.F_GETFD, fcntl.F_SETFD, fcntl.F_GETFL, fcntl.F_SETFL, fcntl.F_DUPFD, fcntl.F_DUPFD_CLOEXEC)
 
 
@@ -49,12 +52,23 @@ def for_fork(own: int) -> list[Step]:
     steps += _when("tgkill", _argument(0, [own]))  # abort() and raise()
     steps += _when("prctl", _argument(0, [kernel.PR_SET_NAME, kernel.PR_GET_NAME]))
     steps += [step for name in ("clone", "fork", "vfork") for step in _when(name, [_denied(errno.EAGAIN)])]
+    steps += [step for name in ("getpid", "gettid", "getppid") for step in _when(name, [_denied(0)])]
+    for name, flags in (
+        ("open", 1),
+        ("openat", 2),
+    ):  # O_PATH asks about what may not be read, O_TRUNC empties it (Landlock 1, 2)
+        steps += _when(name, [Step(_LOAD, _offset(flags)), Step(_ANY_BIT, ~_READING & 0xFFFFFFFF, 0, 1), *_denied_or_not()])
+    steps += _when("madvise", _argument(2, _ADVICE))
+    steps += _when("futex", _argument(1, (_FUTEX_PRIVATE, _FUTEX_PRIVATE | 1)))  # wait and wake; none that waits until a time
     return [*steps, *_common(), _denied(errno.EPERM)]
 
 
 def for_nursery() -> list[Step]:
     """The program of the nursery: as of a fork, but it makes and ends forks. Forks have both programs."""
-    steps = [*_head(), *_plain((*PLAIN, *NURSERY, "tgkill", "prctl", "fork"))]
+    steps = [
+        *_head(),
+        *_plain((*PLAIN, *NURSERY, "getpid", "gettid", "getppid", "open", "openat", "madvise", "tgkill", "prctl", "fork")),
+    ]
     unspaced = [Step(_LOAD, _offset(0)), Step(_ANY_BIT, _NAMESPACES, 0, 1), _denied(errno.EPERM), Step(_RETURN, _ALLOW)]
     steps += _when("clone", unspaced)
     steps += _when("prlimit64", [Step(_RETURN, _ALLOW)])
@@ -114,6 +128,10 @@ def _argument(index: int, allowed: Iterable[int]) -> list[Step]:
     """Allow if the low 32 bits of argument `index`, an int for the kernel, are one of `allowed`."""
     checks = [step for value in allowed for step in (Step(_EQUAL, value, 0, 1), Step(_RETURN, _ALLOW))]
     return [Step(_LOAD, _offset(index)), *checks, _denied(errno.EPERM)]
+
+
+def _denied_or_not() -> tuple[Step, Step]:
+    return _denied(errno.EPERM), Step(_RETURN, _ALLOW)
 
 
 def _offset(index: int) -> int:

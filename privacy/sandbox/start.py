@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -37,7 +38,8 @@ _ENVIRONMENT = {
     "PATH": "/usr/bin:/bin",
     "PYTHONDONTWRITEBYTECODE": "1",
     "PYTHONHASHSEED": "0",  # the order of a set in the module is the same in every nursery
-    "TORCHINDUCTOR_CACHE_DIR": "/",  # asked for at an optimiser's first step, and content with any folder that exists
+    # Asked for at an optimiser's first step, and content with any folder that exists in one that may be read.
+    "TORCHINDUCTOR_CACHE_DIR": str(Path(sysconfig.get_path("stdlib"), "json")),
     "TZ": "UTC",
 }
 

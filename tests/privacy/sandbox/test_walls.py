@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from privacy.sandbox import Sandbox
+
 HEAD = """
 import ctypes, os, socket, sys, signal, mmap
 libc = ctypes.CDLL(None, use_errno=True)
@@ -54,7 +56,7 @@ def try_all(given):
     def read(path):
         with open(path, "rb") as file:
             return file.read(1) is not None
-    for path in [given["secret"], "/etc/passwd", "/etc/hostname", "/proc/self/environ", f"/proc/{os.getppid()}/environ",
+    for path in [given["secret"], "/etc/passwd", "/etc/hostname", "/proc/self/environ", f"/proc/{given['nursery']}/environ",
                  f"/proc/{given['parent']}/environ", "/proc/self/maps", "/proc/self/mem", "/proc/self/cmdline", "/proc/cpuinfo",
                  given["link"], "/dev/../" + given["secret"][1:], "/proc/self/root" + given["secret"]]:
         attempt("read " + path, lambda: read(path))
@@ -120,7 +122,7 @@ def try_all(given):
     buffer = ctypes.create_string_buffer(8)
     vector = (ctypes.c_long * 2)(ctypes.addressof(buffer), 8)
     # where there are no walls a bystander alone is attacked, else the nursery and the node as well
-    for number in [given["bystander"], *([] if given["open"] else [os.getppid(), given["parent"]])]:
+    for number in [given["bystander"], *([] if given["open"] else [given["nursery"], given["parent"]])]:
         attempt("kill", lambda: os.kill(number, 0))
         attempt("tgkill", lambda: raw(234, number, number, 0))
         attempt("sigqueue", lambda: raw(129, number, 0, 0))
@@ -192,6 +194,7 @@ def prize(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
             "link": str(tmp_path / "link"),
             "folder": str(tmp_path),
             "parent": os.getpid(),
+            "nursery": os.getppid(),  # where there are no walls any number will do
             "bystander": bystander.pid,
             "open": False,
             "word": "the-word",
@@ -209,8 +212,10 @@ def run_openly(source: str, given: Any) -> list[str]:
 
 
 @pytest.mark.parametrize("wall", WALLS)
-def test_nothing_is_reached(attack: Callable[..., dict[str, Any]], prize: Any, wall: str) -> None:
-    assert attack(HEAD + WALLS[wall], prize)["got"] == []
+def test_nothing_is_reached(box: Sandbox, attack: Callable[..., dict[str, Any]], prize: Any, wall: str) -> None:
+    attack("def attack(state, given, arrays):\n    return {}, {}\n")
+    assert box._nursery is not None
+    assert attack(HEAD + WALLS[wall], prize | {"nursery": box._nursery.pid})["got"] == []
 
 
 @pytest.mark.parametrize("wall", WALLS)
