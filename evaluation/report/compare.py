@@ -3,7 +3,8 @@
 Two jobs share no covariance, so figures are compared as if measured on different patients (intervals.difference_interval); on
 the same patients that is cautious. But where the audit of one job also scored the other's model, on its own test patients, the
 AUROC and average precision are the paired ones of that audit (evaluation.report.paired). Where two releases on the same
-patients differ by so few cases that their difference would tell of them, the figure is refused (evaluation.audit.differencing).
+patients differ by so few cases that their difference would tell of them, it is refused (evaluation.audit.differencing): all
+figures of a group if few came or left, one rate if two models call nearly the same number of a group that is otherwise alike.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from evaluation.report.own_code import without_source
 from evaluation.report.paired import Key, measured_by, paired_rows
 
 _RATES = ("sensitivity", "specificity")
+_CALLED = {"sensitivity": ("true positives", "false negatives"), "specificity": ("true negatives", "false positives")}
 _SMALLEST_CELL = 11  # where neither report has an audit that says
 _DECIMALS = 6
 _WHOLE = ("all", "site")  # what a job without an audit has figures of
@@ -33,7 +35,11 @@ def compare_reports(a: Report, b: Report) -> dict[str, Any]:
     first, second = dict(_figures(a, audited=audited)), dict(_figures(b, audited=audited))
     refused = set() if same is False else _refused(a, b)
     paired = {} if by is None else paired_rows({"a": a, "b": b}[by], sign=1 if by == "b" else -1)
-    rows = {key: _row(key, first[key], second[key], refused=key[:3] in refused) for key in first if key in second}
+    rows = {
+        key: _row(key, first[key], second[key], refused=key[:3] in refused or key in refused) for key in first if key in second
+    }
+    if _one_job(a, b):
+        rows = {key: _same(row) for key, row in rows.items()}
     return {
         "a": _about(a),
         "b": _about(b),
@@ -61,6 +67,11 @@ def _better(rows: Mapping[Key, dict[str, Any]], paired: Mapping[Key, dict[str, A
     return {key: paired.get(key, row) for key, row in kept.items()} | {
         key: row for key, row in paired.items() if key not in kept
     }
+
+
+def _same(row: dict[str, Any]) -> dict[str, Any]:
+    """A figure beside itself: nothing is estimated, so 0 has no interval about it."""
+    return row | {"difference": {"value": 0.0, "lo": 0.0, "hi": 0.0}} if row["difference"]["value"] == 0.0 else row
 
 
 def _one_job(a: Report, b: Report) -> bool:
@@ -139,19 +150,27 @@ def _figures(report: Report, *, audited: bool) -> Iterator[tuple[Key, dict[str, 
         yield ("", "site", site["id"], "auroc", None), site["auroc"]
 
 
-def _refused(a: Report, b: Report) -> set[tuple[str, str, str]]:
-    """(class, attribute, value) of the groups whose numbers of cases differ by 1 to the smallest cell less one."""
+def _refused(a: Report, b: Report) -> set[tuple[Any, ...]]:
+    """What differs by 1 to the smallest cell less one: groups by their numbers of cases as (class, attribute, value), and
+    single rates by their numbers of called cases as whole keys."""
     audits = [report.get("audit") for report in (a, b)]
     if not (_audited(a) and _audited(b)):
         sizes = [{site["id"]: site["n_test"] for site in report["sites"]} for report in (a, b)]
         few = {id_ for id_, n in sizes[0].items() if _few(n, sizes[1].get(id_), _SMALLEST_CELL)}
         return {("", "site", id_) for id_ in few} | ({("", "all", "all")} if few else set())
     k = max(audit["smallest_cell"] for audit in audits if audit is not None)
-    cells = differs_by_few(audits[0] or {}, audits[1] or {}, k)
-    groups = [
-        (one["name"], group["attribute"], group["value"]) for one in (audits[0] or {})["classes"] for group in one["groups"]
-    ]
-    return {key for key in groups if any(cell.startswith(f"{key[0]}: {key[1]} {key[2]}, ") for cell in cells)}
+    cells = set(differs_by_few(audits[0] or {}, audits[1] or {}, k))
+    found: set[tuple[Any, ...]] = set()
+    for one in (audits[0] or {})["classes"]:
+        for group in one["groups"]:
+            key = (one["name"], group["attribute"], group["value"])
+            name = f"{key[0]}: {key[1]} {key[2]}"
+            if cells & {f"{name}, {what}" for what in ("images", "positives", "negatives")}:
+                found.add(key)
+            for point in group["operating_points"]:
+                at = point["threshold"]
+                found |= {(*key, rate, at) for rate in _RATES if cells & {f"{name}, {what} at {at}" for what in _CALLED[rate]}}
+    return found
 
 
 def _few(one: int | None, other: int | None, k: int) -> bool:

@@ -25,6 +25,10 @@ _UNPAIR = (
     "To pair the two, run one of them with the other's model in its plan: `fedward weights add OUT/model.safetensors` at every "
     "hospital prints what evaluation.audit.compare_with names (same network, no privacy)."
 )
+_REFUSED = (
+    "\nRefused: the jobs differ there by fewer cases than may be shown. Of a group: who came or left; of a rate: how many the "
+    "two models call differently."
+)
 _SAME = {
     True: "Both tested on the same patients, yet no covariance is shared: the intervals are too long rather than too short.",
     False: "The two jobs share no cohort.",
@@ -87,6 +91,8 @@ def _show(found: dict[str, Any], *, json_output: bool) -> None:
             *(Text(_printable(cell)) for cell in cells), Text(_difference(row["difference"])), Text(words, style=style)
         )
     console.print(table)
+    if any(row["verdict"] == "refused" for row in found["figures"]):
+        console.print(_REFUSED, soft_wrap=True)
     for side in ("a", "b"):
         if found[f"only_in_{side}"]:
             console.print(Text(_printable(f"\nonly in {side.upper()}: {', '.join(found[f'only_in_{side}'])}")), soft_wrap=True)
@@ -115,7 +121,10 @@ def _show_settings(console: Console, found: dict[str, Any]) -> None:
         table.add_column(column, overflow="fold")
     rows = [{"key": f"spent: {name}", **pair} for name, pair in found["privacy"].items() if pair["a"] != pair["b"]]
     for row in (*rows, *found["plan"]):
-        table.add_row(*(Text(_printable(str(row[name]))) for name in ("key", "a", "b")))
+        table.add_row(
+            Text(_printable(row["key"])),
+            *(Text("not set" if row[side] is None else _printable(str(row[side]))) for side in ("a", "b")),
+        )
     if table.row_count:
         console.print(table)
     else:

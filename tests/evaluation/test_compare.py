@@ -49,7 +49,7 @@ def test_a_report_beside_itself_shows_no_difference(report):
     found = compare_reports(report, report)
     assert found["plan"] == []
     assert {one["verdict"] for one in found["figures"]} == {"no_clear_difference", "not_estimable"}
-    assert all(one["difference"]["value"] in (0.0, None) for one in found["figures"])
+    assert all(set(one["difference"].values()) in ({0.0}, {None}) for one in found["figures"])  # nothing is estimated
     assert found["same_patients"] is True
 
 
@@ -69,6 +69,17 @@ def test_groups_that_differ_by_a_few_cases_are_refused_and_so_is_everyone(report
         assert (row(found, *place)["verdict"] == "refused") is refused
         assert (row(found, *place)["a"]["value"] is None) is refused
     assert row(found, "sex", "M")["verdict"] == "no_clear_difference"
+
+
+def test_two_models_that_call_nearly_the_same_number_of_a_group_are_refused_that_rate_alone(report):
+    other = copy.deepcopy(report)
+    women = next(one for one in other["audit"]["classes"][0]["groups"] if one["value"] == "F")
+    point = women["operating_points"][0]
+    point["sensitivity"]["value"] += 3 / women["events"]
+    found = compare_reports(report, other)
+    refused = [one for one in found["figures"] if one["verdict"] == "refused"]
+    assert [(one["value"], one["figure"], one["threshold"]) for one in refused] == [("F", "sensitivity", point["threshold"])]
+    assert row(found, "sex", "F")["verdict"] == "no_clear_difference"
 
 
 def test_jobs_without_a_common_cohort_are_not_refused(report):
