@@ -17,13 +17,30 @@ from privacy.clipping import SCALE, PatientSum
 from privacy.noise import discrete_gaussian
 from privacy.per_patient import Loss, patient_gradients
 from privacy.randomness import Integers, SecureBits, sample_patients
+from privacy.turns import places
 
 _log = logging.getLogger(__name__)
 
 Batch = Callable[[int, SecureBits], tuple[torch.Tensor, torch.Tensor]]
 """Patient number -> that patient's images (n, C, ...) and labels (n, ...), n >= 1, on the network's device."""
 Turn = Callable[[], AbstractContextManager[object]]
-"""The context in which one patient's gradient is calculated: a precision, a process of its own."""
+"""A context in which one patient is calculated on: a precision, a process of its own."""
+
+
+@dataclass(frozen=True)
+class Turns:
+    """How patients are calculated on: each as soon as the one before is done, or in `number` turns of a public length.
+
+    `each()` is the context of a turn, `precision()` that of its gradient, `blank()` what a turn that is nobody's calculates on.
+    """
+
+    each: Turn = nullcontext
+    precision: Turn = nullcontext
+    number: int | None = None
+    blank: Callable[[], tuple[torch.Tensor, torch.Tensor]] | None = None
+
+
+AT_ONCE = Turns()
 
 
 @dataclass(frozen=True)
@@ -44,16 +61,16 @@ class PrivateStep:
         loss: Loss,
         patients: int,
         batch: Batch,
-        turn: Turn = nullcontext,
+        turns: Turns = AT_ONCE,
         bits: SecureBits | None = None,
     ) -> torch.Tensor:
         """(sum of the sampled patients' clipped gradients + noise) / batch_patients, shape (trainable values,), float32.
 
         Of `patients` patients those are asked for with `batch` that were sampled; if it is nobody, noise alone is returned.
-        `turn()` is the context of one patient's gradient. `bits` draws patients and noise.
+        `bits` draws patients, their turns and noise.
         """
         bits = bits or SecureBits()
-        total = self.sum(network, loss, patients, batch, bits, turn)
+        total = self.sum(network, loss, patients, batch, bits, turns)
         return total.noised(self.noise_multiplier, bits) / self.batch_patients
 
     def part(
@@ -64,13 +81,13 @@ class PrivateStep:
         patients: int,
         batch: Batch,
         bits: SecureBits,
-        turn: Turn = nullcontext,
+        turns: Turns = AT_ONCE,
     ) -> Integers:
         """One hospital's part of a sum over hospitals: its patients' sum and noise of standard deviation `share` clip norms.
 
         Shape (trainable values,), in steps of clip_norm / 2^20. A share is less than the noise: only masked may it leave.
         """
-        total = self.sum(network, loss, patients, batch, bits, turn).integers()
+        total = self.sum(network, loss, patients, batch, bits, turns).integers()
         total += discrete_gaussian(total.size, share * SCALE, bits)
         return total
 
@@ -81,7 +98,7 @@ class PrivateStep:
         patients: int,
         batch: Batch,
         bits: SecureBits,
-        turn: Turn = nullcontext,
+        turns: Turns = AT_ONCE,
     ) -> PatientSum:
         """The sum without noise: it must not leave the hospital as it is.
 
@@ -90,13 +107,25 @@ class PrivateStep:
         """
         learned = [parameter for parameter in network.parameters() if parameter.requires_grad]
         total = PatientSum([parameter.shape for parameter in learned], self.clip_norm, learned[0].device)
-        for patient in sample_patients(patients, self.sampling_rate, bits):
+        for patient in self._drawn(patients, turns, bits):
             try:
-                images, labels = batch(int(patient), bits)
-                with turn():
-                    gradient = patient_gradients(network, loss, images, labels)
+                with turns.each():  # all that is done for one patient, so that the next one's turn is not later for it
+                    if patient is not None:
+                        images, labels = batch(patient, bits)
+                    elif turns.blank is not None:
+                        images, labels = turns.blank()
+                    else:
+                        continue
+                    with turns.precision():
+                        gradient = patient_gradients(network, loss, images, labels)
+                    if patient is not None:
+                        total.add(gradient)
             except Exception:  # no library can be trusted to fail on nobody
                 _log.debug("a patient's gradient failed and adds zero", exc_info=True)
-                continue
-            total.add(gradient)
         return total
+
+    def _drawn(self, patients: int, turns: Turns, bits: SecureBits) -> list[int | None]:
+        drawn = [int(patient) for patient in sample_patients(patients, self.sampling_rate, bits)]
+        if turns.number is None:
+            return list(drawn)
+        return [None if who is None else drawn[who] for who in places(len(drawn), turns.number, bits)]

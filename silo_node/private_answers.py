@@ -123,7 +123,7 @@ def checked_model(job: Job, model: memoryview) -> Vector:
 def _noised(job: PrivateJob, part: str, bits: SecureBits) -> tuple[NoisyHistograms, ...]:
     """Noise on every count, also where no patient stands in `part`: that there is none must not show."""
     positions = np.array(job.cohort.parts.named(part), dtype=np.int64)
-    rows = rows_of(job, part) if len(positions) else np.zeros((0, len(job.plan.task.classes)))
+    rows = rows_of(job, part) if len(positions) or job.model.each_apart else np.zeros((0, len(job.plan.task.classes)))
     votes = count_votes(
         job.cohort.labels[positions], rows, job.cohort.patients[positions], lambda k: int(choose(k, 1, bits)[0])
     )
@@ -137,8 +137,9 @@ def _noised(job: PrivateJob, part: str, bits: SecureBits) -> tuple[NoisyHistogra
 
 def rows_of(job: PrivateJob, part: str) -> NDArray[np.float64]:
     """Log-probabilities of `part`, shape (n, classes). Where the network fails they are NaN, which votes at even odds."""
-    if job.model.each_apart:
-        return patient_by_patient(job.model, job.cohort, part, job.privacy.max_images_per_patient)
+    if job.plan.code is not None and job.model.each_apart:
+        most, turns = job.privacy.max_images_per_patient, job.plan.code.turns_per_score
+        return patient_by_patient(job.model, job.cohort, part, most, turns)
     try:
         return log_probabilities(job.model, job.cohort, part)
     except Exception:  # a failure that showed would tell of the patients it failed on

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,8 @@ import torch
 from torch.nn import functional
 
 from evaluation.scoring import class_scores, with_called
-from privacy.randomness import choose
+from privacy.randomness import SecureBits
+from privacy.turns import places
 from protocol.messages import ClassScores
 from protocol.network import logits
 from silo_node.training.cohort import Cohort
@@ -39,27 +41,39 @@ def log_probabilities(model: SiloModel, cohort: Cohort, part: str) -> npt.NDArra
     return np.concatenate([_rows(model, cohort, chunk) for chunk in chunks])
 
 
-def patient_by_patient(model: SiloModel, cohort: Cohort, part: str, most: int) -> Rows:
+def patient_by_patient(model: SiloModel, cohort: Cohort, part: str, most: int, turns: int) -> Rows:
     """The same where patients must not be calculated on together: each patient's images apart, at most `most` in one turn.
 
-    In any order, as in training: a module may go by the clock. Rows on which it fails are NaN.
+    `turns` of them, as in training (privacy/turns.py): those that are nobody's see blank images. Rows on which it fails, or for
+    which there is no turn, are NaN.
     """
     positions = np.array(cohort.parts.named(part), dtype=np.int64)
     owners = cohort.patients[positions]
     rows = np.full((len(positions), model.n_classes), np.nan)
-    patients = np.unique(owners)
-    for patient in patients[choose(len(patients), len(patients))]:
-        own = np.flatnonzero(owners == patient)
-        for start in range(0, len(own), most):
-            chunk = own[start : start + most]
-            with suppress(Exception), model.apart():  # a failure that showed would tell of the patient it failed on
-                rows[chunk] = _rows(model, cohort, positions[chunk])
+    parts = in_turns(owners, most)
+    blank = torch.zeros(most, *cohort.input_shape)
+    for who in places(len(parts), turns, SecureBits()):
+        with suppress(Exception), model.apart():  # a failure that showed would tell of the patient it failed on
+            if who is None:
+                _log_softmax(model, blank)
+            else:
+                rows[parts[who]] = _rows(model, cohort, positions[parts[who]])
     return rows
 
 
-@torch.no_grad()
+def in_turns(owners: npt.NDArray[Any], most: int) -> list[npt.NDArray[np.int64]]:
+    """Positions of each patient's images in `owners`, at most `most` together."""
+    of_patients = (np.flatnonzero(owners == patient) for patient in np.unique(owners))
+    return [own[start : start + most] for own in of_patients for start in range(0, len(own), most)]
+
+
 def _rows(model: SiloModel, cohort: Cohort, positions: npt.NDArray[np.int64]) -> Rows:
-    output = logits(model.network.eval(), model.to_device(torch.from_numpy(cohort.images[positions])))
+    return _log_softmax(model, torch.from_numpy(cohort.images[positions]))
+
+
+@torch.no_grad()
+def _log_softmax(model: SiloModel, images: torch.Tensor) -> Rows:
+    output = logits(model.network.eval(), model.to_device(images))
     rows: Rows = functional.log_softmax(output.double(), dim=1).cpu().numpy()
     return rows
 

@@ -22,7 +22,7 @@ def own_code(plan: _Plan) -> str | None:
     n_lines = len(lines_of(code["source"]))
     private = (plan.get("privacy") or {}).get("mechanism", "none") != "none"
     holds = (
-        " Epsilon is that of a program which does not go by the clock or by the numbers of its processes." if private else ""
+        " Epsilon holds whatever it computes, as far as the machine keeps its processes apart." if private else ""
     )
     return (
         f"The plan brought a program of its own for the {stood}: {code['file']}, {n_lines:,} line{'s' * (n_lines != 1)}, "

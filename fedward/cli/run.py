@@ -113,7 +113,7 @@ def _warn_code(code: Code, *, private: bool, mock: bool) -> None:
     from protocol.plan.about_code import about
 
     may = (
-        "Under differential privacy it tells no more of a patient than epsilon says, unless it goes by the clock."
+        "Under differential privacy it tells no more of a patient than epsilon says, whatever it computes."
         if private
         else "Without differential privacy what it computes from the images leaves in the updates, in whatever disguise."
     )

@@ -26,7 +26,7 @@ from protocol.plan.privacy import PatientPrivacy
 from protocol.vectors import Layout
 
 _TURN = 3.0  # times what a blank patient took: a machine may be busier later
-_SHORTEST_TURN = 0.25  # seconds
+_SHORTEST_TURN = 0.1  # seconds
 _UNFIT = "network: the plan's own network does not fit this hospital's images or the plan; `fedward plan check` says why."
 
 

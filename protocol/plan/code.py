@@ -36,6 +36,20 @@ class Code(Part):
     )
     source: str = Field(default="", max_length=MAX_CHARACTERS, description="its text (UTF-8); filled in when the plan is read")
 
+    turns_per_step: int | None = Field(
+        default=None,
+        ge=1,
+        le=100_000,
+        description="under differential privacy: turns that a step has at each hospital, one patient each or nobody's, so that "
+        "when a patient is calculated on depends on no other. Left out: room for privacy.batch_patients drawn on average",
+    )
+    turns_per_score: int = Field(
+        default=256,
+        ge=1,
+        le=1_000_000,
+        description="under differential privacy: the same for scoring validation or test patients, all of them",
+    )
+
     @model_validator(mode="after")
     def _bound(self) -> Self:
         if not self.source:

@@ -37,4 +37,7 @@ def code_conflicts(plan: Plan) -> list[str]:
         ]
     if "training.loss.name" in used and (loss.label_smoothing or loss.class_weights != "none" or loss.prior_adjustment):
         lines.append("training.loss: label_smoothing, class_weights and prior_adjustment are for cross_entropy; leave them out")
+    private = plan.privacy.mechanism != "none"
+    if not private and plan.code.turns_per_step is not None:
+        lines.append("code.turns_per_step: turns are taken under differential privacy only; leave it out")
     return lines

@@ -65,8 +65,8 @@ def _code(plan: Plan) -> tuple[Line, ...]:
     if private:
         can = (
             "Each time it sees one patient and is then ended, and what it computes is cut to size and noised outside of it. "
-            f"So a patient pays at most epsilon {guarantee_of(plan).epsilon:.3g}, unless the program goes by the clock or by "
-            "the numbers of its processes: those cannot be taken from it. Look for them. It can make the model useless."
+            f"So a patient pays at most epsilon {guarantee_of(plan).epsilon:.3g}, whatever the program computes, as far as "
+            "this machine keeps its processes apart. It can make the model useless."
         )
     else:
         can = (

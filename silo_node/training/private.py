@@ -6,15 +6,15 @@ outside the clipping, because given the noised iterate it depends on no patient 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
 import numpy as np
 import torch
 
 from privacy.guarantee import Guarantee
 from privacy.randomness import Integers, SecureBits, choose
-from privacy.step import Batch, PrivateStep
+from privacy.step import PrivateStep, Turns
+from privacy.turns import turns_per_step
 from protocol.network import first_output
 from protocol.plan import Plan
 from protocol.plan.privacy import PatientPrivacy
@@ -45,6 +45,7 @@ class PrivateTrainer:
         self._objective = model.own_loss or Objective(plan.training.loss, nothing, model.device, by_image=True)
         self._patients = _images_by_patient(cohort)
         self._step = PrivateStep(privacy.clip_norm, guarantee.noise_multiplier, guarantee.sampling_rate, privacy.batch_patients)
+        self._turns = self._turns_of(plan, privacy, cohort)
 
     def round(self, number: int, bits: SecureBits) -> None:
         """The steps of one round from the model's current weights, everything random drawn from `bits`.
@@ -63,8 +64,8 @@ class PrivateTrainer:
         self._model.retime()
 
         for _ in range(self._guarantee.steps_per_round):
-            network, turns = self._model.network, self._turns(bits)
-            _set_gradients(learned, self._step.mean(network, self._loss, len(turns), self._of(turns), self._turn, bits))
+            network, patients = self._model.network, len(self._patients)
+            _set_gradients(learned, self._step.mean(network, self._loss, patients, self._patient, self._turns, bits))
             optimiser.step()
             if training.mu > 0.0:
                 proximal_step(self._model.shared_parameters(), anchor, training.mu * training.optimizer.lr * factor)
@@ -80,27 +81,22 @@ class PrivateTrainer:
         network = self._model.network.train()
         self._model.retime()
 
-        turns = self._turns(bits)
-        return self._step.part(share, network, self._loss, len(turns), self._of(turns), bits, self._turn)
+        return self._step.part(share, network, self._loss, len(self._patients), self._patient, bits, self._turns)
 
-    def _turns(self, bits: SecureBits) -> list[Indices]:
-        """The patients in the order of their turns: any, for a module that goes by the clock.
+    def _turns_of(self, plan: Plan, privacy: PatientPrivacy, cohort: Cohort) -> Turns:
+        """One patient after the other; apart from all others, in turns, where the plan's own module is asked."""
 
-        Such a module may treat each turn otherwise. In a fixed order a missing patient would move all later ones, and the sum
-        with them; in a random one it is as if one other took the missing turn (docs/decisions/0013).
-        """
-        if not self._model.each_apart:
-            return self._patients
-        return [self._patients[patient] for patient in choose(len(self._patients), len(self._patients), bits)]
+        def precision() -> AbstractContextManager[object]:
+            return autocast(self._model.device, plan.training.mixed_precision)
 
-    def _of(self, turns: list[Indices]) -> Batch:
-        return lambda patient, bits: self._batch(self._drawn(turns[patient], bits))
+        if plan.code is None or not self._model.each_apart:
+            return Turns(self._model.apart, precision)
+        n = privacy.max_images_per_patient * privacy.views
+        blank = self._model.to_device(torch.zeros(n, *cohort.input_shape)), torch.zeros(n, dtype=torch.int64)
+        return Turns(self._model.apart, precision, turns_per_step(plan.code, privacy), lambda: blank)
 
-    @contextmanager
-    def _turn(self) -> Iterator[None]:
-        """One patient's turn: in the plan's precision, and apart from all others where the plan's own module is asked."""
-        with self._model.apart(), autocast(self._model.device, self._plan.training.mixed_precision):
-            yield
+    def _patient(self, patient: int, bits: SecureBits) -> tuple[torch.Tensor, torch.Tensor]:
+        return self._batch(self._drawn(self._patients[patient], bits))
 
     def _drawn(self, images: Indices, bits: SecureBits) -> Indices:
         most = self._privacy.max_images_per_patient

@@ -57,8 +57,8 @@ def test_a_plan_without_a_program_is_told_as_before(report):
 def test_under_privacy_it_is_said_for_which_programs_epsilon_holds(report):
     told = with_program(report)["plan"]["content"]
     private = {**told, "privacy": {**told.get("privacy", {}), "mechanism": "local"}}
-    assert "by the clock" in (own_code(private) or "")
-    assert "by the clock" not in (own_code({**told, "privacy": {"mechanism": "none"}}) or "")
+    assert "whatever it computes" in (own_code(private) or "")
+    assert "whatever it computes" not in (own_code({**told, "privacy": {"mechanism": "none"}}) or "")
 
 
 def test_a_program_for_both_is_said_to_be_for_both(report):

@@ -87,7 +87,7 @@ def test_a_program_is_not_run_unless_somebody_said_so(tmp_path: Path, private: b
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize(("private", "says"), [(True, "unless it goes by the clock"), (False, "in whatever disguise")])
+@pytest.mark.parametrize(("private", "says"), [(True, "whatever it computes"), (False, "in whatever disguise")])
 def test_running_one_is_never_silent(capsys: pytest.CaptureFixture[str], private: bool, says: str) -> None:
     code = coded_plan().code
     assert code is not None

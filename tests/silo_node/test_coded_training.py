@@ -125,7 +125,7 @@ def test_with_privacy_the_clipped_sum_and_the_scores_are_the_declarative_plan_s_
     given = cohort(plain)
     one, other = models(plain, given), models(own, given)
     assert np.array_equal(private_sum(own, given, other), private_sum(plain, given, one))
-    assert np.allclose(patient_by_patient(other, given, "test", 4), log_probabilities(one, given, "test"), atol=1e-6)
+    assert np.allclose(patient_by_patient(other, given, "test", 4, 16), log_probabilities(one, given, "test"), atol=1e-6)
 
 
 def test_a_network_of_the_plan_s_own_computes_on_the_cpu_and_a_loss_wherever_the_network_does() -> None:

@@ -12,18 +12,20 @@ import pytest
 import torch
 
 from privacy.clipping import SCALE
+from privacy.coded.forks import Forks
 from privacy.coded.nurseries import borrow, give_back
 from privacy.guarantee import guarantee_of
 from privacy.randomness import Integers, SecureBits
-from protocol.errors import CodeError, NetworkError
+from protocol.errors import CodeError, NetworkError, PrivacyError
 from protocol.plan import Plan
 from protocol.plan.privacy import PatientPrivacy
+from silo_node.job import Place, open_job
 from silo_node.scoring import patient_by_patient
 from silo_node.training.cohort import Cohort, load_cohort
 from silo_node.training.model import SiloModel
 from silo_node.training.private import PrivateTrainer
-from tests.conftest import PRIVATE, tiny_store
-from tests.privacy.coded.modules import SAME, coded
+from tests.conftest import PRIVATE, tiny_node, tiny_store
+from tests.privacy.coded.modules import ALLOWS_CODE, SAME, coded
 
 ALL_DRAWN = {
     **PRIVATE,
@@ -129,11 +131,11 @@ class Hospital:
 
 
 @pytest.fixture
-def hospital(tmp_path: Path) -> Iterator[Callable[[str], Hospital]]:
+def hospital(tmp_path: Path) -> Iterator[Callable[..., Hospital]]:
     made: list[Hospital] = []
 
-    def open_one(source: str) -> Hospital:
-        made.append(Hospital(coded(source, **ALL_DRAWN), tmp_path / str(len(made))))
+    def open_one(source: str, **changes: object) -> Hospital:
+        made.append(Hospital(coded(source, **{**ALL_DRAWN, **changes}), tmp_path / str(len(made))))
         return made[-1]
 
     yield open_one
@@ -142,17 +144,17 @@ def hospital(tmp_path: Path) -> Iterator[Callable[[str], Hospital]]:
 
 
 def test_what_a_module_keeps_of_one_patient_changes_no_other_patient_s_gradient_or_score(
-    hospital: Callable[[str], Hospital],
+    hospital: Callable[..., Hospital],
 ) -> None:
     here = hospital(HOARDER)
     alone = sum((here.sum([patient]) for patient in here.everybody), np.zeros(here.model.layout.size, dtype=np.int64))
     assert np.array_equal(here.sum(), alone)
     assert len(here.everybody) >= 3
-    first, again = (patient_by_patient(here.model, here.cohort, "train", 4) for _ in range(2))
+    first, again = (patient_by_patient(here.model, here.cohort, "train", 4, 16) for _ in range(2))
     assert np.array_equal(first, again)
 
 
-def test_in_one_process_for_all_the_same_module_would_have_mixed_them(hospital: Callable[[str], Hospital]) -> None:
+def test_in_one_process_for_all_the_same_module_would_have_mixed_them(hospital: Callable[..., Hospital]) -> None:
     """The test above can fail."""
     here = hospital(HOARDER)
     alone = sum((here.sum([patient]) for patient in here.everybody), np.zeros(here.model.layout.size, dtype=np.int64))
@@ -162,13 +164,13 @@ def test_in_one_process_for_all_the_same_module_would_have_mixed_them(hospital: 
 
 @pytest.mark.parametrize("harm", HARMS)
 def test_a_patient_on_whom_the_module_fails_adds_nothing_and_nothing_else_changes(
-    harm: str, hospital: Callable[[str], Hospital]
+    harm: str, hospital: Callable[..., Hospital]
 ) -> None:
     here = hospital(ON_THE_MARKED.format(harm=HARMS[harm]))
     everybody = here.sum()
     assert np.array_equal(everybody, here.sum(here.others))
     assert np.abs(everybody).max() > 0
-    rows = patient_by_patient(here.model, here.cohort, "train", 4)
+    rows = patient_by_patient(here.model, here.cohort, "train", 4, 16)
     marked = here.cohort.patients[list(here.cohort.parts.train)] == here.marked
     assert np.isnan(rows[~marked]).sum() == 0
     if harm != "does not learn":  # as a score it is as good as any
@@ -176,10 +178,10 @@ def test_a_patient_on_whom_the_module_fails_adds_nothing_and_nothing_else_change
 
 
 def test_a_module_that_sleeps_on_one_patient_makes_the_round_no_longer(
-    hospital: Callable[[str], Hospital], turn: list[float]
+    hospital: Callable[..., Hospital], turn: list[float]
 ) -> None:
     turn[0] = 2.0
-    slow = hospital(ON_THE_MARKED.format(harm="time.sleep(1000)"))
+    slow = hospital(ON_THE_MARKED.format(harm="time.sleep(1000)"), **{"code.turns_per_step": 4})
     seconds = []
     for patients in (slow.everybody[:3], slow.others[:3]):
         start = time.monotonic()
@@ -188,23 +190,38 @@ def test_a_module_that_sleeps_on_one_patient_makes_the_round_no_longer(
     assert [len(slow.everybody[:3]), len(slow.others[:3])] == [3, 3]
     assert np.abs(found).max() > 0
     assert seconds[0] == pytest.approx(seconds[1], abs=0.5)
-    assert seconds[0] == pytest.approx(6.0, abs=0.5)
+    assert seconds[0] == pytest.approx(8.0, abs=0.5)
 
 
-def test_turns_are_in_any_order_so_that_a_module_that_counts_them_meets_other_patients_each_time(
-    hospital: Callable[[str], Hospital],
+def test_a_step_holds_as_many_turns_as_the_plan_says_whoever_is_drawn_and_every_one_is_a_process(
+    hospital: Callable[..., Hospital], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In a fixed order a missing patient would turn the gradient of everybody who comes later."""
+    """So neither the clock nor the numbers of processes tell a module, or who waits for the round, of anybody else."""
     here = hospital(SAME)
-    orders = []
-    for _ in range(5):
-        turns = here.trainer._turns(SecureBits())
-        orders.append([int(one[0]) for one in turns])
-        assert sorted(orders[-1]) == sorted(int(one[0]) for one in here.everybody)
-    assert len({tuple(order) for order in orders}) > 1
-    key = bytes(32)
-    again = [[int(one[0]) for one in here.trainer._turns(SecureBits.from_key(key))] for _ in range(2)]
-    assert again[0] == again[1]  # a round that was interrupted is drawn again and comes out the same
+    begun: list[None] = []
+    begin = Forks._begin
+    monkeypatch.setattr(Forks, "_begin", lambda forks: (begun.append(None), begin(forks))[1])
+    sums = []
+    for patients in (here.everybody, here.others, here.everybody[:1], []):
+        begun.clear()
+        sums.append(here.sum(patients))
+        assert len(begun) == 16
+    assert not np.array_equal(sums[0], sums[1])
+    assert np.abs(sums[3]).max() == 0  # blank images add nothing
+    begun.clear()
+    rows = patient_by_patient(here.model, here.cohort, "train", 4, 16)
+    assert len(begun) == 16
+    assert np.isfinite(rows).all()
+
+
+def test_a_hospital_with_more_patients_than_turns_refuses_the_plan_before_any_training(tmp_path: Path) -> None:
+    for key in ("turns_per_step", "turns_per_score"):
+        plan = coded(SAME, **{**ALL_DRAWN, f"code.{key}": 1})
+        store = tiny_store(tmp_path / key / "store", n=16)
+        node = tiny_node("north", store, tmp_path / key / "state", ALLOWS_CODE)
+        place = Place("north", store, tmp_path / key / "job", "cpu", node._identity, ())
+        with pytest.raises(PrivacyError, match=f"code.{key}"):
+            open_job("job", plan, place, node._gate)
 
 
 @pytest.mark.parametrize(
@@ -219,7 +236,7 @@ def test_turns_are_in_any_order_so_that_a_module_that_counts_them_meets_other_pa
     ],
 )
 def test_whatever_a_module_calls_a_gradient_one_patient_weighs_no_more_than_the_clip_norm(
-    size: object, value: object, dtype: str, norm: float, hospital: Callable[[str], Hospital]
+    size: object, value: object, dtype: str, norm: float, hospital: Callable[..., Hospital]
 ) -> None:
     here = hospital(LIAR.format(size=size, value=value, dtype=dtype))
     found = here.sum(here.everybody[:1]).astype(np.float64) / SCALE  # in clip norms
@@ -246,7 +263,7 @@ def test_a_tensor_that_no_clipped_gradient_made_does_not_travel_even_if_its_netw
         Hospital(coded(source, **ALL_DRAWN), tmp_path)
 
 
-def test_nothing_is_asked_of_a_module_outside_of_a_patient_s_turn(hospital: Callable[[str], Hospital]) -> None:
+def test_nothing_is_asked_of_a_module_outside_of_a_patient_s_turn(hospital: Callable[..., Hospital]) -> None:
     here = hospital(SAME)
     with pytest.raises(CodeError, match="outside of any patient's turn"):
         here.model.network(torch.zeros(1, 1, 16, 16))

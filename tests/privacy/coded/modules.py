@@ -48,5 +48,6 @@ def coded(source: str, network: str | None = "Net", loss: str | None = None, **c
     own = {} if network is None else {"network": {"name": f"code.{network}", "args": copy.deepcopy(TINY["network"]["args"])}}
     if loss is not None:
         own["training.loss"] = {"name": f"code.{loss}"}
-    module = {"file": "mine.py", "source": source, "sha256": digest_bytes(source.encode())}
-    return tiny_plan(**{**own, **changes, "code": module})
+    turns = {"turns_per_step": 16, "turns_per_score": 16}
+    module = {"file": "mine.py", "source": source, "sha256": digest_bytes(source.encode()), **turns}
+    return tiny_plan(**{"code": module, **own, **changes})

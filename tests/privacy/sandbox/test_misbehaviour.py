@@ -100,6 +100,7 @@ LIES = {
     "a question": header(task="echo"),
     "negative length": header(arrays=[array(shape=[-1])]),
     "huge array": header(arrays=[array(shape=[2**40] * 4)]),
+    "no bytes of a huge array": header(arrays=[array(shape=[0, *[2**40] * 3])]),
     "above what may come": header(arrays=[array(shape=[2**19])]),
     "many arrays above it": header(arrays=[array(name=str(n), shape=[1000]) for n in range(1000)]),
     "too many arrays": header(arrays=[array(name=str(n), shape=[0]) for n in range(10_001)]),
