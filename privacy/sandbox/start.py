@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from privacy.sandbox import control
-from privacy.sandbox.limits import Limits
+from privacy.sandbox.limits import Limits, fitting
 from privacy.sandbox.readable import folder, readable_paths
 from protocol.errors import CodeError
 
@@ -64,7 +64,7 @@ class Nursery:
                 start_new_session=True,  # Ctrl-C is the parent's
             )
         try:
-            start = control.Start(tasks, roots, readable, [str(path) for path in hidden], limits, tell, os.getpid())
+            start = control.Start(tasks, roots, readable, [str(path) for path in hidden], fitting(limits), tell, os.getpid())
             self._ask(start, limits.start_seconds)
         except BaseException:
             self.close()

@@ -112,9 +112,12 @@ def parse_header(data: bytes | bytearray, most_bytes: int) -> Header:
 
 
 def empty_arrays(header: Header) -> Iterator[tuple[np.ndarray, memoryview]]:
-    """Each array of the header, to be filled through its view."""
+    """Each array of the header, to be filled through its view. Raises MessageError for a shape that numpy has none of."""
     for entry in header.arrays:
-        array = np.empty(tuple(entry.shape), dtype=TYPES[entry.type])
+        try:
+            array = np.empty(tuple(entry.shape), dtype=TYPES[entry.type])
+        except ValueError as error:  # of no bytes, and still too large for its other dimensions
+            raise MessageError(f"array {entry.name!r} is of a shape that no array can have.") from error
         yield array, array.reshape(-1).view(np.uint8).data
 
 
