@@ -138,7 +138,7 @@ def test_the_officer_is_told_what_the_program_is_and_what_it_can_do() -> None:
     assert brings.loud
     assert about(coded_plan().code or code("")) in brings.answer
     assert "stands for the network." in brings.answer
-    assert f"at most epsilon {guarantee_of(coded_plan()).epsilon:.3g}, unless" in can.answer
+    assert f"at most epsilon {guarantee_of(coded_plan()).epsilon:.3g}, whatever" in can.answer
     assert not can.loud
     exact = {line.question: line for line in open_}[_QUESTIONS[1]]
     assert exact.loud
