@@ -10,6 +10,7 @@ from evaluation.report.missing import count_words
 
 Answer = Mapping[str, Any]  # question, sentences
 _NAMED = 6  # at most so many names in a sentence
+_BINS_MATTER = 0.25  # share of an interval's length from which what bins can move is said beside it
 
 
 def plain_summary(report: dict[str, Any]) -> list[Answer]:
@@ -28,7 +29,9 @@ def _trained(report: dict[str, Any]) -> list[str]:
     sites, rounds = report["outcome"]["aggregated_sites"], report["outcome"]["n_rounds"]
     model, size = report["model"].get("network", "a network"), report["model"].get("n_parameters")
     classes = report["cohort"]["class_names"]
-    finds = f"to tell {classes[1]} from {classes[0]}" if len(classes) == 2 else f"to tell {_some(classes)} apart"
+    finds = (
+        f"to tell {_class(classes[1])} from {_class(classes[0])}" if len(classes) == 2 else f"to tell {_some(classes)} apart"
+    )
     weights = "" if not isinstance(size, int) else f" ({size:,} weights)"
     return [
         f"{_article(str(model))} {model}{weights}, {finds}, by {_count(len(sites), 'hospital')} in {_count(rounds, 'round')}."
@@ -71,15 +74,22 @@ def _of_class(one: dict[str, Any], audit: dict[str, Any]) -> list[str]:
     interval = f"95% interval {auroc['lo']:.3f} to {auroc['hi']:.3f}"
     cases = "patients" if audit["epsilon"] is not None else "images"
     said = [
-        f"Of two {cases}, one with {one['name']} and one without, it scores the right one higher in "
+        f"Of two {cases}, one with {_class(one['name'])} and one without, it scores the right one higher in "
         f"{100 * auroc['value']:.0f} of 100 pairs (AUROC {auroc['value']:.3f}, {interval}; 50 is a coin toss)."
     ]
+    bound = auroc.get("binning_bound") or 0.0
+    if bound > _BINS_MATTER * (auroc["hi"] - auroc["lo"]):
+        said.append(
+            f"Scores were counted in {audit['bins']} bins, and cases in one bin count as ties: with exact scores the AUROC may "
+            f"be up to {min(bound, 1.0 - auroc['value']):.3f} higher, seldom lower. The interval does not hold that."
+        )
     point = everyone["operating_points"][0] if everyone["operating_points"] else None
     if point and point["sensitivity"]["value"] is not None and point["specificity"]["value"] is not None:
         found, calm = point["sensitivity"], point["specificity"]
         said.append(
-            f"Called from a score of {point['threshold']:g}, it finds {100 * found['value']:.0f} of 100 with {one['name']} "
-            f"({_percents(found)}) and leaves {100 * calm['value']:.0f} of 100 without it uncalled ({_percents(calm)})."
+            f"Called from a score of {point['threshold']:g}, it finds {100 * found['value']:.0f} of 100 with "
+            f"{_class(one['name'])} ({_percents(found)}) and leaves {100 * calm['value']:.0f} of 100 without it uncalled "
+            f"({_percents(calm)})."
         )
     return said
 
@@ -91,13 +101,14 @@ def _for_whom(report: dict[str, Any]) -> list[str]:
         if len(shown) > 1:
             low = min(shown, key=lambda group: group["auroc"]["value"])
             said.append(
-                f"It ranks {one['name']} worst for {low['value']} ({low['attribute']}): AUROC {low['auroc']['value']:.3f} "
-                f"({low['auroc']['lo']:.3f} to {low['auroc']['hi']:.3f})."
+                f"It ranks {_class(one['name'])} worst for {low['value']} ({low['attribute']}): "
+                f"AUROC {low['auroc']['value']:.3f} ({low['auroc']['lo']:.3f} to {low['auroc']['hi']:.3f})."
             )
     fairness = audit["fairness"] or {"tests": []}
     tests = [test for test in fairness["tests"] if test["verdict"] is not None and not test.get("same_as")]
     failed = [test for test in tests if test["verdict"] == "fail"]
     unclear = sum(test["verdict"] == "insufficient" for test in tests)
+    unmeasured = sum(test["verdict"] == "insufficient" and test["gap"]["value"] is None for test in tests)
     if failed:
         named = [
             f"{figure_name(test['figure'])} by {test['attribute']} ({test['lowest']} to {test['highest']})" for test in failed
@@ -107,9 +118,10 @@ def _for_whom(report: dict[str, Any]) -> list[str]:
     elif tests and not unclear:
         said.append(f"All {len(tests)} differences between groups that were tested lie within the plan's margins.")
     if unclear:
-        said.append(
-            f"For {unclear} of {len(tests)} differences the test patients are too few to tell, which is no sign of fairness."
-        )
+        few = f"for {unclear - unmeasured} of {len(tests)} differences the test patients are too few to tell"
+        none = f"{unmeasured} of {len(tests)} could not be measured"
+        parts = [few] * (unclear > unmeasured) + [none] * (unmeasured > 0)
+        said.append(f"{_capital(', and '.join(parts))}, which is no sign of fairness.")
     if not tests:
         said.append("No difference between groups could be tested.")
     return said
@@ -157,6 +169,11 @@ def _some(names: Sequence[str], between: str = ", ") -> str:
 
 def _list(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"
+
+
+def _class(name: str) -> str:
+    """A class in a sentence: a plan without `class_names` calls it by its label, often a bare number."""
+    return f"class {name}" if name.isdigit() else name
 
 
 def _count(n: int, noun: str) -> str:

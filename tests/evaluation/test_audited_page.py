@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 
 import pytest
@@ -94,6 +95,32 @@ def test_under_privacy_the_first_page_names_what_the_audit_cost(report):
     assert "Noise is added to every count before it leaves (epsilon 3 for a test patient)" in text
     assert "and the audit by group (3)" in text
     assert "Events of" not in text
+
+
+def test_what_bins_can_hide_is_said_beside_the_figure_and_only_where_it_matters(report):
+    private = finished(audited_report(private=True, n_rounds=3))
+    auroc = next(one for one in private["audit"]["classes"][0]["groups"] if one["attribute"] == "all")["auroc"]
+    for bound, said in ((0.08, "up to 0.080 higher"), (0.001, None)):
+        auroc["binning_bound"] = bound
+        answer = " ".join(plain_summary(private)[2]["sentences"])
+        assert (said in answer) if said else ("count as ties" not in answer)
+    assert "count as ties" not in " ".join(plain_summary(report)[2]["sentences"])
+
+
+def test_a_difference_that_no_patient_more_would_show_is_not_put_down_to_their_number(report):
+    changed = copy.deepcopy(report)
+    tests = [t for t in changed["audit"]["fairness"]["tests"] if t["verdict"] == "insufficient" and not t.get("same_as")]
+    assert len(tests) > 1
+    tests[0]["gap"]["value"] = None
+    answer = " ".join(plain_summary(changed)[3]["sentences"])
+    assert f"or {len(tests) - 1} of" in answer
+    assert "and 1 of 6 could not be measured" in answer
+
+
+def test_a_class_without_a_name_is_called_a_class(report):
+    changed = copy.deepcopy(report)
+    changed["audit"]["classes"][0]["name"] = "1"
+    assert "one with class 1 and one without" in " ".join(plain_summary(changed)[2]["sentences"])
 
 
 @pytest.mark.parametrize(
