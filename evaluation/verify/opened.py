@@ -73,11 +73,14 @@ class Opened:
     def plan(self) -> Plan:
         """The plan, if it is the one of the checkpoint."""
         data = self.file(names.PLAN)
-        plan = parse_canonical(data)
-        if plan.canonical != data:
-            raise EvidenceError("plan.json is not in canonical JSON: it was changed.")
-        if plan.digest != self.checkpoint.plan_digest:
+        if digest_bytes(data) != self.checkpoint.plan_digest:
             raise EvidenceError("plan.json is not the plan that the silos took part in.")
+        plan = parse_canonical(data)
+        if plan.canonical != data:  # the digest is right, so nobody changed it
+            raise EvidenceError(
+                "plan.json has other keys than this release's plans, or is not in canonical JSON: another release of fedward "
+                "wrote it, and only that one can check the rest."
+            )
         return plan
 
     @property

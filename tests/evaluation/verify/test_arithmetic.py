@@ -8,6 +8,7 @@ import pytest
 
 from evaluation.report.arithmetic import ARITHMETIC
 from protocol.errors import InputError
+from protocol.plan import Plan
 from tests.evaluation.verify.jobs import Case, broken, words
 
 
@@ -49,3 +50,14 @@ def test_another_arithmetic_excuses_nothing_else(open_job: Case) -> None:
     findings = job.verify()
     assert ("receipts", "s1") in broken(findings)
     assert f"unchecked report report: report.json was made with arithmetic {ARITHMETIC + 1}" in words(findings)
+
+
+def test_a_plan_of_another_release_is_called_that_and_not_changed(open_job: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    def with_new_key(data: bytes) -> Plan:
+        return Plan.model_validate_json(json.dumps({**json.loads(data), "title": "a key that the other release did not have"}))
+
+    monkeypatch.setattr("evaluation.verify.opened.parse_canonical", with_new_key)
+    findings = open_job.copy().verify(again=False)
+    assert not findings.sound
+    assert "another release of fedward wrote it" in words(findings)
+    assert "it was changed" not in words(findings)
