@@ -9,6 +9,7 @@ from pathlib import Path
 
 from evaluation.report.arithmetic import other_arithmetic
 from evaluation.verify.approvals import check_approvals
+from evaluation.verify.beside import check_beside
 from evaluation.verify.course import check_agreement, check_charges, check_told
 from evaluation.verify.figures import check_figures
 from evaluation.verify.findings import Findings
@@ -23,11 +24,17 @@ from protocol.evidence.keys import SiteKeys
 def verify(bundle: Path, keys: SiteKeys, report: Path | None = None, decisions: Mapping[str, bytes] | None = None) -> Findings:
     """Every finding about the folder `bundle`; `report` is the job's report.json, `decisions` the officers' of some silos.
 
+    The model's file and the page are looked at where they lie beside `report`.
+
     Raises InputError if one cannot be read, or this release reckons by other formulas than the report's.
 
     Reads files, writes nothing and reaches no network. What is broken in one place does not keep the other checks from running.
     """
-    return verify_opened(Opened.at(bundle, keys), None if report is None else report.read_bytes(), decisions)
+    opened = Opened.at(bundle, keys)
+    findings = verify_opened(opened, None if report is None else report.read_bytes(), decisions)
+    if report is not None:
+        check_beside(opened, findings, report)
+    return findings
 
 
 def verify_opened(opened: Opened, report: bytes | None, decisions: Mapping[str, bytes] | None = None) -> Findings:

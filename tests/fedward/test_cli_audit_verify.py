@@ -6,9 +6,12 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors import safe_open
 
 from protocol.evidence import bundle as names
+from protocol.vectors import load_tensors, save_tensors
 from tests.evaluation.verify.jobs import OPEN, Case, case
 from tests.fedward.test_cli import fedward
 
@@ -53,6 +56,54 @@ def test_a_changed_report_exits_with_3(out: Path) -> None:
     path = out / "report.json"
     path.write_text(path.read_text().replace('"n_sites": 4', '"n_sites": 5', 1))
     assert fedward("audit", "verify", out / "evidence", "--keys", out.parent / "keys.json").returncode == 3
+
+
+@pytest.fixture
+def whole(job: Case, out: Path) -> Path:
+    """With the page and the model's file, as a run leaves them."""
+    for name in ("report.html", "model.safetensors"):
+        shutil.copy(job.folder / "out-0" / name, out / name)
+    return out
+
+
+def test_the_page_and_the_model_beside_the_report_are_looked_at_too(whole: Path) -> None:
+    done = fedward("audit", "verify", whole / "evidence", "--keys", whole.parent / "keys.json")
+    assert done.returncode == 0, done.stdout
+    said = " ".join(done.stdout.split())
+    assert "report.html is the page of this report.json" in said
+    assert "model.safetensors beside the report is the final model" in said
+
+
+def test_a_page_that_was_edited_alone_exits_with_3(whole: Path) -> None:
+    page, value = whole / "report.html", json.loads((whole / "report.json").read_text())["performance"]["global"]["auroc"]
+    was = f"{value['value']:.3f}"
+    assert was in page.read_text()
+    page.write_text(page.read_text().replace(was, "0.999"))
+    done = fedward("audit", "verify", whole / "evidence", "--keys", whole.parent / "keys.json")
+    assert done.returncode == 3
+    assert "report.html does not say what report.json says" in " ".join(done.stdout.split())
+    assert fedward("audit", "report", whole, "--keys", whole.parent / "keys.json").returncode != 3  # it makes the page again
+    assert fedward("audit", "verify", whole / "evidence", "--keys", whole.parent / "keys.json").returncode == 0
+
+
+def test_a_page_that_is_drawn_otherwise_is_named_and_not_called_broken(whole: Path) -> None:
+    page = whole / "report.html"
+    page.write_text(page.read_text().replace("<path ", '<path stroke-linejoin="miter" ', 1))
+    done = fedward("audit", "verify", whole / "evidence", "--keys", whole.parent / "keys.json")
+    assert done.returncode == 0, done.stdout
+    assert "not the same bytes" in " ".join(done.stdout.split())
+
+
+def test_another_model_beside_the_report_exits_with_3(whole: Path) -> None:
+    path = whole / "model.safetensors"
+    with safe_open(path, framework="numpy") as opened:
+        metadata = opened.metadata()
+    tensors = load_tensors(path)
+    name = json.loads(metadata["order"])[0]
+    save_tensors(path, {**tensors, name: tensors[name] * np.float32(1.5)}, metadata)  # it still says that it is the other
+    done = fedward("audit", "verify", whole / "evidence", "--keys", whole.parent / "keys.json")
+    assert done.returncode == 3
+    assert "model.safetensors beside the report is another model" in " ".join(done.stdout.split())
 
 
 def test_without_the_restricted_files_it_says_what_was_not_checked(out: Path) -> None:
