@@ -7,7 +7,9 @@ patients get places among them, every assignment equally likely, and in the rest
 patient the others' places are distributed as before: of all that is added up only that patient's own part changes, as DP-SGD
 needs it (Abadi et al., CCS 2016).
 
-More patients than turns have no room. How likely that is, is part of delta: it is refused where it is not negligible.
+More patients than turns have no room. How likely that is, is part of delta: it is refused where it is not negligible. Whether
+it is refused leaves the hospital, and the number of turns is the researcher's: patients are counted in steps that no plan
+chooses.
 """
 
 from __future__ import annotations
@@ -47,14 +49,23 @@ def places(n: int, turns: int, bits: SecureBits) -> list[int | None]:
     return taken
 
 
+def coarse(n: int) -> int:
+    """`n` rounded up to a multiple of 8, above 128 to one of a sixteenth of the power of two that holds it.
+
+    A plan with just as many turns as a hospital has patients without one would else be refused for that one.
+    """
+    grid = max(8, 1 << max(0, max(0, n - 1).bit_length() - 4))
+    return -(-n // grid) * grid
+
+
 def refuse_crowded(patients: int, rate: float, turns: int, key: str) -> None:
     """Raises PrivacyError if more than `turns` of `patients`, each drawn with chance `rate`, are not as good as impossible.
 
-    `key` is the plan's, to be raised. The text holds no number of patients.
+    `patients` are counted coarsely. `key` is the plan's, to be raised. The text holds no number of patients.
     """
     from scipy.stats import binom
 
-    if float(binom.sf(turns, patients, rate)) > NEGLIGIBLE:
+    if float(binom.sf(turns, coarse(patients), rate)) > NEGLIGIBLE:
         raise PrivacyError(
             f"{key}: {turns} turns may not be enough for this hospital's patients. Raise it; every turn takes its time, "
             "somebody's or not."

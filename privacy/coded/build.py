@@ -15,8 +15,10 @@ from torch.nn import functional
 from privacy.coded.facts import read_facts
 from privacy.coded.forks import Forks
 from privacy.coded.proxy import CodedLoss, CodedNetwork
+from privacy.guarantee import steps_per_round
 from privacy.network_scan import refuse_memory, refuse_unlearned
 from privacy.per_patient import Loss, patient_gradients
+from privacy.turns import turns_per_step
 from protocol.errors import CodeError, NetworkError
 from protocol.network import build_network, check_network, first_output
 from protocol.parts import personal_names, shared_layout
@@ -84,6 +86,7 @@ def build(
         if not forks.one_patient or input_shape is None:
             return built
         forks.turn = _turn(plan, input_shape, built, forks)
+        _refuse_slow(plan, forks.turn)
     except BaseException:
         forks.close()
         raise
@@ -144,6 +147,20 @@ def _finished(plan: Plan, network: nn.Module, input_shape: tuple[int, ...] | Non
         refuse_memory(network, input_shape)
         refuse_unlearned(network, layout)
     return Built(network, personal, layout)
+
+
+def _refuse_slow(plan: Plan, turn: float) -> None:
+    """A round without end would keep the hospital from all its other jobs. Raises NetworkError; no patient is in it."""
+    if plan.code is None or not isinstance(plan.privacy, PatientPrivacy):
+        return
+    turns = max(turns_per_step(plan.code, plan.privacy) * steps_per_round(plan), plan.code.turns_per_score)
+    seconds = turn / _TURN  # a busy machine is no slow network
+    if turns * seconds > plan.federation.round_deadline_s:
+        raise NetworkError(
+            f"network: with {turns} turns of at least {seconds:.2g} s one answer would take this hospital longer than "
+            f"federation.round_deadline_s, {plan.federation.round_deadline_s:g} s. Make the network smaller or the "
+            "steps fewer, lower code.turns_per_step and turns_per_score, or raise the deadline."
+        )
 
 
 def _turn(plan: Plan, input_shape: tuple[int, ...], built: Built, forks: Forks) -> float:

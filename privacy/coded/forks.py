@@ -21,7 +21,7 @@ from privacy.sandbox import Fresh, Sandbox
 from protocol.errors import CodeError
 from protocol.plan import Plan
 
-_TO_END = 0.1  # of a turn, for ending its process
+_TO_END = 0.25  # of a turn, for ending its process: to free what it took can last a seventh of the time it had to take it
 
 
 class Forks:
@@ -55,11 +55,13 @@ class Forks:
         self._seeds = SecureBits.from_key(hashlib.sha256(f"fedward.turns/1 {seed}".encode()).digest())
         self._seed = seed
 
-    def call(self, task: str, values: Mapping[str, Any], arrays: Mapping[str, Array]) -> dict[str, Array]:
-        """The arrays that come back, unchecked. Raises CodeError; the process is ended then."""
-        return self.ask(task, values, arrays)[1]
+    def call(self, task: str, values: Mapping[str, Any], arrays: Mapping[str, Array], most_bytes: int) -> dict[str, Array]:
+        """The arrays that come back, unchecked, of at most so many bytes. Raises CodeError; the process is ended then."""
+        return self.ask(task, values, arrays, most_bytes)[1]
 
-    def ask(self, task: str, values: Mapping[str, Any], arrays: Mapping[str, Array]) -> tuple[dict[str, Any], dict[str, Array]]:
+    def ask(
+        self, task: str, values: Mapping[str, Any], arrays: Mapping[str, Array], most_bytes: int | None = None
+    ) -> tuple[dict[str, Any], dict[str, Array]]:
         """The values and arrays that come back, unchecked. Raises CodeError; the process is ended then."""
         if not self._alive:
             if self.one_patient:
@@ -69,7 +71,7 @@ class Forks:
         if self._seed is not None:
             given["seed"], self._seed = self._seed, None
         try:
-            return self._alive[0].call(task, given, arrays, deadline=self._deadline())
+            return self._alive[0].call(task, given, arrays, deadline=self._deadline(), most_bytes=most_bytes)
         except CodeError:
             self.renew()
             raise
@@ -109,7 +111,11 @@ class Forks:
         self._alive.append(self._sandbox.fresh())
         try:
             self._alive[0].call(
-                "load", {"plan": self._plan, "channels_last": self.channels_last}, {}, deadline=self._deadline()
+                "load",
+                {"plan": self._plan, "channels_last": self.channels_last},
+                {},
+                deadline=self._deadline(),
+                most_bytes=0,
             )
         except BaseException:
             self.renew()

@@ -29,6 +29,11 @@ class Spec:
         return int(np.prod(self.shape, dtype=np.int64))
 
 
+def n_bytes(specs: Sequence[Spec]) -> int:
+    """What the tensors take on the way."""
+    return sum(spec.size * np.dtype(_on_wire(spec.dtype)).itemsize for spec in specs)
+
+
 def pack(specs: Sequence[Spec], tensors: Mapping[str, Array], prefix: str) -> dict[str, Array]:
     """{prefix + type: all tensors of that type, in order, flat}; copies."""
     packed = {}

@@ -15,7 +15,7 @@ from torch import nn
 
 from privacy.coded.facts import Facts
 from privacy.coded.forks import Forks
-from privacy.coded.packing import Array, Spec, checked, pack, unpack
+from privacy.coded.packing import Array, Spec, checked, n_bytes, pack, unpack
 from protocol.errors import NetworkError
 
 
@@ -43,7 +43,7 @@ class CodedNetwork(nn.Module):
     @torch.no_grad()
     def calculate(self, images: torch.Tensor, *, gradient: bool) -> torch.Tensor:
         """The call itself. In training buffers come back too, where the process is not one patient's."""
-        own = self.state_dict()
+        own, shape = self.state_dict(), (len(images), self._fedward_classes)
         values = {
             "training": self.training,
             "gradient": gradient,
@@ -52,18 +52,17 @@ class CodedNetwork(nn.Module):
         }
         tensors = {name: one.contiguous().numpy() for name, one in own.items()}
         arrays = {"images": images.contiguous().numpy(), **pack(self._fedward_specs, tensors, "tensor.")}
-        answer = self._fedward_forks.call("forward", values, arrays)
+        answer = self._fedward_forks.call("forward", values, arrays, n_bytes(self._fedward_buffers) + 4 * shape[0] * shape[1])
         if self.training and not self._fedward_forks.one_patient:
             for name, value in unpack(self._fedward_buffers, answer, "buffer.").items():
                 own[name].copy_(torch.from_numpy(np.array(value)))
-        shape = (len(images), self._fedward_classes)
         return torch.from_numpy(np.array(checked(answer, "logits", "float32", shape)))
 
     def gradient(self, logits: torch.Tensor, names: tuple[str, ...]) -> list[torch.Tensor]:
         """Of the parameters `names`, given that of the logits of the last call."""
         specs = [Spec(name, tuple(self.get_parameter(name).shape), "float32") for name in names]
         arrays: dict[str, Array] = {"logits": logits.float().contiguous().numpy()}
-        answer = self._fedward_forks.call("backward", {"learned": list(names)}, arrays)
+        answer = self._fedward_forks.call("backward", {"learned": list(names)}, arrays, n_bytes(specs))
         found = unpack(specs, {"float32": checked(answer, "gradient", "float32", (sum(one.size for one in specs),))}, "")
         # As they lie in memory the parameters do: sums over all of them are then made in the same order as without a process.
         return [_like(np.array(found[name]), self.get_parameter(name)) for name in names]
@@ -102,7 +101,7 @@ class _Loss(torch.autograd.Function):
             "logits": logits.detach().float().cpu().contiguous().numpy(),
             "labels": labels.detach().cpu().contiguous().numpy(),
         }
-        answer = forks.call("loss", {"gradient": wanted}, arrays)
+        answer = forks.call("loss", {"gradient": wanted}, arrays, 4 + 4 * logits.numel())
         if wanted:
             found = torch.from_numpy(np.array(checked(answer, "gradient", "float32", tuple(logits.shape))))
             ctx.save_for_backward(found.to(logits.device, logits.dtype))

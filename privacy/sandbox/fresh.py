@@ -29,11 +29,19 @@ class Fresh:
         self._usable = True
 
     def call(
-        self, task: str, values: wire.Values, arrays: wire.Arrays, *, deadline: float, answer: wire.Shapes | None = None
+        self,
+        task: str,
+        values: wire.Values,
+        arrays: wire.Arrays,
+        *,
+        deadline: float,
+        answer: wire.Shapes | None = None,
+        most_bytes: int | None = None,
     ) -> tuple[wire.Values, dict[str, np.ndarray]]:
         """What `task` answers until `deadline` (a time.monotonic() value), or until a call's own limit.
 
-        `answer` names the arrays that must come back, with types and shapes, all finite; without it any may. Raises CodeError
+        `answer` names the arrays that must come back, with types and shapes, all finite; without it any may, of at most
+        `most_bytes`: who has images decides nothing about how much memory the node needs. Raises CodeError
         with one and the same text whatever failed inside; with `tell` also what the module said. Raises MessageError if the
         question cannot be sent.
         """
@@ -46,7 +54,7 @@ class Fresh:
             self._refuse_unasked()
             for piece in pieces:
                 self._write(piece, until)
-            found = self._answer(until, answer)
+            found = self._answer(until, answer, most_bytes)
         except (OSError, EOFError, MessageError, MemoryError) as error:
             raise CodeError(self._say(_kind(error))) from (error if self._tell else None)
         self._usable = True
@@ -69,9 +77,12 @@ class Fresh:
                 raise MessageError("it answered without being asked.")
             raise EOFError
 
-    def _answer(self, until: float, wanted: wire.Shapes | None) -> tuple[wire.Values, dict[str, np.ndarray]]:
+    def _answer(
+        self, until: float, wanted: wire.Shapes | None, most_bytes: int | None
+    ) -> tuple[wire.Values, dict[str, np.ndarray]]:
+        most = self._limits.reply_bytes if most_bytes is None else min(most_bytes, self._limits.reply_bytes)
         length = wire.header_length(bytes(self._read(memoryview(bytearray(wire.LENGTH)), until)))
-        header = wire.parse_header(bytes(self._read(memoryview(bytearray(length)), until)), self._limits.reply_bytes)
+        header = wire.parse_header(bytes(self._read(memoryview(bytearray(length)), until)), most)
         if header.failed is not None:
             said = "".join(letter if letter.isprintable() else " " for letter in header.failed[:2000])
             raise CodeError(self._say(said))

@@ -16,7 +16,7 @@ from torch import nn
 from privacy.clipping import SCALE
 from privacy.randomness import SecureBits
 from privacy.step import PrivateStep, Turns
-from privacy.turns import NEGLIGIBLE, enough, places, refuse_crowded
+from privacy.turns import NEGLIGIBLE, coarse, enough, places, refuse_crowded
 from protocol.errors import PrivacyError
 
 
@@ -65,9 +65,24 @@ def test_a_hospital_that_may_draw_more_than_there_are_turns_is_told_which_key_to
 
 
 def test_where_everybody_is_in_every_step_the_turns_must_hold_all() -> None:
-    refuse_crowded(59, 1.0, 59, "code.turns")
+    refuse_crowded(56, 1.0, 56, "code.turns")
     with pytest.raises(PrivacyError):
-        refuse_crowded(60, 1.0, 59, "code.turns")
+        refuse_crowded(57, 1.0, 59, "code.turns")
+
+
+def test_no_number_of_turns_that_a_plan_can_name_makes_one_patient_decide_whether_it_is_refused() -> None:
+    """But for the few numbers of patients at which every plan's answer changes."""
+
+    def refused(patients: int, turns: int) -> bool:
+        try:
+            refuse_crowded(patients, 1.0, turns, "code.turns")
+        except PrivacyError:
+            return True
+        return False
+
+    told = {n for n in range(1, 400) for turns in (n - 1, n, n + 1) if refused(n, turns) != refused(n + 1, turns)}
+    assert told <= {n for n in range(1, 400) if n % 8 == 0}
+    assert all(n <= coarse(n) <= max(n + 7, 1.125 * n) for n in range(1, 100_000))
 
 
 class Clocked:

@@ -267,3 +267,13 @@ def test_nothing_is_asked_of_a_module_outside_of_a_patient_s_turn(hospital: Call
     here = hospital(SAME)
     with pytest.raises(CodeError, match="outside of any patient's turn"):
         here.model.network(torch.zeros(1, 1, 16, 16))
+
+
+def test_a_module_that_would_keep_the_hospital_from_its_other_jobs_is_refused_before_any_patient(
+    hospital: Callable[..., Hospital], turn: list[float]
+) -> None:
+    turn[0] = 3.0
+    hospital(SAME)
+    turn[0] = 4.5
+    with pytest.raises(NetworkError, match=r"48 turns of at least 1\.5 s .* federation\.round_deadline_s, 60 s"):
+        hospital(SAME)

@@ -165,6 +165,14 @@ def test_only_the_arrays_that_were_asked_for_come_out(box: Sandbox, arrays: str,
         assert found["x"].shape == (2, 3)
 
 
+def test_an_answer_is_no_longer_than_the_asker_has_room_for(box: Sandbox) -> None:
+    with box.fresh() as fork:
+        given = {"x": np.zeros(100, dtype=np.float32)}
+        assert fork.call("echo", {}, given, deadline=time.monotonic() + 20, most_bytes=400)[1].keys() == {"x"}
+        with pytest.raises(CodeError, match="more than 399 bytes"):
+            fork.call("echo", {}, given, deadline=time.monotonic() + 20, most_bytes=399)
+
+
 def test_nothing_that_one_fork_changes_is_there_in_the_next(attack: Callable[..., Any]) -> None:
     leave = """
 import atexit, builtins, os, random, sys, numpy, torch
