@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from typer.testing import CliRunner
 
 from evaluation.comparison import PAIRED, UNPAIRED
 from evaluation.report.compare import compare_reports
+from evaluation.report.figures.differences import difference_forest
 from evaluation.report.finish import finished
 from evaluation.report.render import render_html
 from evaluation.report.schema import schema
@@ -143,3 +145,14 @@ def test_the_terminal_says_how_differences_were_made(
 
 def test_the_plan_s_digest_of_the_file_is_in_the_report(pair: tuple[Report, Report]) -> None:
     assert pair[1]["audit"]["versus_baseline"]["weights"] == OTHER
+
+
+@pytest.mark.parametrize("far", [0.012, 0.047, 0.055, 0.09, 0.3])
+def test_ticks_of_the_differences_stand_at_the_distances_they_name(far: float) -> None:
+    row = {"attribute": "all", "value": "all", "difference": {"value": 0.0, "lo": -far, "hi": far, "status": "ok", "why": None}}
+    drawn = difference_forest([row], "1", 11, "ticks", narrow=False)
+    assert drawn is not None
+    named = [float(text.replace("−", "-")) for text in re.findall(r">([+−]?0(?:\.\d+)?)</text>", drawn)]
+    assert len(named) > 4
+    steps = np.diff(named)
+    assert np.allclose(steps, steps[0])

@@ -38,7 +38,7 @@ def difference_forest(rows: list[dict[str, Any]], label: str, smallest_cell: int
     plot.set(xlim=(-far, far), ylim=(bottom, _HEAD), yticks=[])
     plot.set_xlabel("difference of the AUROCs, 95% interval", color=MUTED, fontsize=11, labelpad=6)
     plot.xaxis.set_major_locator(MaxNLocator(4 if narrow else 8, symmetric=True))
-    digits = 2 if far > 0.05 else 3
+    digits = _digits([float(tick) for tick in plot.get_xticks()])
     plot.xaxis.set_major_formatter(lambda x, _: "0" if abs(x) < 1e-9 else f"{x:+.{digits}f}".replace("-", "−"))
     plot.axvline(0.0, color=MUTED, linewidth=0.8, linestyle=(0, (2, 3)), zorder=0)
     y = _HEAD + _GAP / 2 + _ROW / 2
@@ -53,6 +53,11 @@ def difference_forest(rows: list[dict[str, Any]], label: str, smallest_cell: int
             y += _ROW
         y += _GAP
     return to_svg(figure, name, _label(rows, label, smallest_cell))
+
+
+def _digits(ticks: list[float]) -> int:
+    """Decimals that tell every tick as it is: rounded ones would stand at uneven distances."""
+    return next((digits for digits in (2, 3) if all(abs(tick - round(tick, digits)) < 1e-9 for tick in ticks)), 4)
 
 
 def _draw(page: Axes, plot: Axes, row: dict[str, Any], y: float, cut: tuple[float, float | None, int]) -> None:
