@@ -15,6 +15,9 @@ from privacy.sandbox import wire
 from privacy.sandbox.limits import Limits
 from protocol.errors import CodeError, MessageError
 
+_SHORT = (
+    2**16
+)  # bytes of a header, where the asker knows what it waits for: to read a long one would take time after the deadline
 _FAILED = (
     "the plan's own module failed, or took more time or memory than it has. "
     "`fedward plan check` tries it on blank images and shows its errors."
@@ -82,6 +85,8 @@ class Fresh:
     ) -> tuple[wire.Values, dict[str, np.ndarray]]:
         most = self._limits.reply_bytes if most_bytes is None else min(most_bytes, self._limits.reply_bytes)
         length = wire.header_length(bytes(self._read(memoryview(bytearray(wire.LENGTH)), until)))
+        if most_bytes is not None and length > _SHORT:
+            raise MessageError("a longer header than an answer of numbers has.")
         header = wire.parse_header(bytes(self._read(memoryview(bytearray(length)), until)), most)
         if header.failed is not None:
             said = "".join(letter if letter.isprintable() else " " for letter in header.failed[:2000])

@@ -15,7 +15,7 @@ _CLOCKS = frozenset(("benchmark", "clock", "datetime64", "getpid", "gettid", "mo
 
 
 def reach(code: Code) -> list[str]:
-    """Warnings in plain words: imports, functions, and ways to ask for the time, which no wall takes from a program."""
+    """Warnings in plain words: imports, functions, and ways to ask for the time, which 64-bit ARM takes from no program."""
     try:
         nodes = list(ast.walk(ast.parse(code.source)))
     except (SyntaxError, ValueError, RecursionError, MemoryError):

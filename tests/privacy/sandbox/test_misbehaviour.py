@@ -171,6 +171,9 @@ def test_an_answer_is_no_longer_than_the_asker_has_room_for(box: Sandbox) -> Non
         assert fork.call("echo", {}, given, deadline=time.monotonic() + 20, most_bytes=400)[1].keys() == {"x"}
         with pytest.raises(CodeError, match="more than 399 bytes"):
             fork.call("echo", {}, given, deadline=time.monotonic() + 20, most_bytes=399)
+    for most, longer in ((None, False), (400, True)):
+        with box.fresh() as fork, pytest.raises(CodeError, match="a longer header") if longer else nullcontext():
+            fork.call("echo", {"x": "y" * 70_000}, {}, deadline=time.monotonic() + 20, most_bytes=most)
 
 
 def test_nothing_that_one_fork_changes_is_there_in_the_next(attack: Callable[..., Any]) -> None:
