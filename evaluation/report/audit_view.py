@@ -11,7 +11,7 @@ from markupsafe import Markup
 from evaluation.report import audit_words as words
 from evaluation.report.figures.groups import group_forest
 from evaluation.report.figures.probabilities import calibration, decision, distribution
-from evaluation.report.left_out import comparisons, why_unmade
+from evaluation.report.left_out import comparisons, why_unmade, with_reasons
 from evaluation.report.mitigation_view import mitigation_view
 from evaluation.report.plain import plain_summary
 from evaluation.report.pooled_within import pooled_within
@@ -21,7 +21,7 @@ _SQUARES: dict[str, Callable[[dict[str, Any], str], str | None]] = {
     "decision": decision,
     "distribution": distribution,
 }
-_MOST_ROWS = 40  # of fairness tests; where there are more, the page opens with those that fail
+_MOST_ROWS = 40  # of fairness tests that the page opens with
 
 
 def audit_view(report: dict[str, Any]) -> dict[str, Any]:
@@ -42,11 +42,12 @@ def audit_view(report: dict[str, Any]) -> dict[str, Any]:
     context["plain"] = plain_summary(report)
     tests = audit["fairness"]["tests"] if audit.get("fairness") else []
     context["tests"] = {
-        "first": tests if len(tests) <= _MOST_ROWS else [t for t in tests if t["verdict"] == "fail"],
+        "first": _first(tests),
         "all": tests,
     }
     private = audit["epsilon"] is not None
-    context["left_out"] = comparisons(tests, audit["smallest_cell"], private=private) if tests else None
+    told = with_reasons(tests, audit["classes"])
+    context["left_out"] = comparisons(told, audit["smallest_cell"], private=private) if tests else None
     slopes = [group["calibration"]["slope"] for one in audit["classes"] for group in one["groups"]]
     context["no_slope"] = private and any(slope.get("why") == "no_solution" for slope in slopes)
     context["alone_in_sum"] = any(one["attribute"] == "site" for each in audit["classes"] for one in each["groups"])
@@ -80,6 +81,17 @@ def _percent(estimate: dict[str, Any]) -> str:
 
 def _percents(estimate: dict[str, Any]) -> str:
     return f"{100 * estimate['lo']:.1f}–{100 * estimate['hi']:.1f}%"
+
+
+def _first(tests: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those to look at: all, or of many, most of which may hold no figure, the gaps beyond a margin, else those measured."""
+    if len(tests) <= _MOST_ROWS and 2 * sum(map(_made, tests)) >= len(tests):
+        return tests
+    return [test for test in tests if test["verdict"] == "fail"] or [test for test in tests if _made(test)]
+
+
+def _made(test: dict[str, Any]) -> bool:
+    return test["gap"] is not None and test["gap"]["value"] is not None
 
 
 def _margin(margin: Any) -> str:

@@ -153,7 +153,8 @@ def _not_evaluated(report: dict[str, Any]) -> list[str]:
     hidden = list(dict.fromkeys(hidden))
     said = [_capital("; ".join(report["not_evaluated"])) + "."]
     if hidden:
-        small = "too small to show" if report["audit"]["epsilon"] is None else "too small for the noise"
+        private = report["audit"]["epsilon"] is not None
+        small = "too small for the noise" if private else "not shown, as they are small or would give a small one away"
         said.append(f"{_count(len(hidden), 'group')} {small}: {_some(hidden)}.")
     return said
 
