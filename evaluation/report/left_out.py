@@ -22,6 +22,33 @@ def comparisons(tests: Sequence[Test], smallest_cell: int, *, private: bool) -> 
     }
 
 
+def with_reasons(tests: Sequence[Test], classes: Sequence[Mapping[str, Any]]) -> list[Test]:
+    """The tests with the reason for which each rate itself is not shown; `left_out` calls every withheld rate a small cell."""
+    points = {
+        (one["name"], group["attribute"], group["value"], point["threshold"]): point
+        for one in classes
+        for group in one["groups"]
+        for point in group["operating_points"]
+    }
+
+    def reason(test: Test, name: str, why: str) -> str:
+        point = points.get((test["class"], test["attribute"], name, test["threshold"]))
+        if why != "small_cell" or point is None:
+            return why
+        found = {point[rate].get("why") for rate in _rates_of(test)}
+        return "complement" if "complement" in found and "small_cell" not in found else why
+
+    return [{**test, "left_out": {name: reason(test, name, why) for name, why in test["left_out"].items()}} for test in tests]
+
+
+def _rates_of(test: Test) -> tuple[str, ...]:
+    figures = test.get("same_as") or test["figure"]
+    return tuple(rate for figure, rate in _RATES.items() if figure in figures) or ("sensitivity", "specificity")
+
+
+_RATES = {"sensitivity": "sensitivity", "false_positive_rate": "specificity"}
+
+
 def made(test: Test) -> bool:
     """Whether at least two groups had a figure."""
     return test["gap"] is not None and test["gap"]["value"] is not None

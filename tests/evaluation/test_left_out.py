@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from evaluation.report.finish import finished
-from evaluation.report.left_out import comparisons, why_unmade
+from evaluation.report.left_out import comparisons, why_unmade, with_reasons
 from evaluation.report.render import render_html
 from tests.evaluation.made_up_audit import audited_report
 from tests.evaluation.test_report_page import text_of
@@ -86,3 +86,21 @@ def test_a_private_page_says_of_a_missing_slope_that_bins_are_too_wide_and_what_
     assert "scores that are less extreme would" in text
     with_slopes = text_of(render_html(finished(audited_report(private=True, n_rounds=2))))
     assert "too wide for a slope" not in with_slopes
+
+
+def test_a_rate_that_is_withheld_for_another_group_s_sake_is_not_called_a_small_cell():
+    hidden = {rate: {"value": None, "why": why} for rate, why in (("sensitivity", "small_cell"), ("specificity", "complement"))}
+    group = {"attribute": "site", "value": "c", "operating_points": [{"threshold": 0.5, **hidden}]}
+    rows = [
+        row("site", figure, ["a", "b"], {"c": "small_cell"}, threshold=0.5, same_as=same)
+        for figure, same in (
+            ("sensitivity", None),
+            ("false_positive_rate", None),
+            ("equalised_odds", "sensitivity, false_positive_rate"),
+            ("underdiagnosis", "false_positive_rate"),
+        )
+    ]
+    told = with_reasons(rows, [{"name": "opacity", "groups": [group]}])
+    assert [one["left_out"]["c"] for one in told] == ["small_cell", "complement", "small_cell", "complement"]
+    auroc = row("site", "auroc", ["a", "b"], {"c": "small_cell"})
+    assert with_reasons([auroc], [{"name": "opacity", "groups": [group]}]) == [auroc]
