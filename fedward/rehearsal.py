@@ -75,7 +75,7 @@ def rehearse(plan: Plan, path: Path) -> Rehearsal:
 
 
 def _one_step(built: Built, image: torch.Tensor, n_classes: int) -> None:
-    """The gradient of the plan's own module on a blank image of each class; MONAI's networks need no trying out."""
+    """The gradient of the plan's own module on the rehearsal's image as each class; MONAI's networks need no trying out."""
     import torch
     from torch.nn import functional
 
@@ -84,8 +84,19 @@ def _one_step(built: Built, image: torch.Tensor, n_classes: int) -> None:
 
     if not built.coded:
         return
-    loss, images = built.loss or functional.cross_entropy, torch.zeros(n_classes, *image.shape)
-    patient_gradients(built.network, lambda output, of: loss(first_output(output).float(), of), images, torch.arange(n_classes))
+
+    def loss(output: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        try:
+            return (built.loss or functional.cross_entropy)(first_output(output).float(), labels)
+        except NetworkError as error:
+            raise NetworkError(f"training.loss: {error}") from error
+
+    found = patient_gradients(built.network, loss, image.expand(n_classes, *image.shape), torch.arange(n_classes))
+    if not all(bool(torch.isfinite(one).all()) for one in found):
+        raise NetworkError(
+            "the plan's own module: the gradient of an image has numbers that are not finite. Look for a division by zero, "
+            "or the logarithm or root of zero."
+        )
 
 
 def _same_shape(image: torch.Tensor, augmented: torch.Tensor) -> None:
@@ -99,6 +110,6 @@ def _line(path: Path, message: str) -> int:
     key = message.split(":", 1)[0]
     steps = key.replace("]", "").replace("[", ".").split(".")
     location: list[str | int] = [int(step) if step.isdigit() else step for step in steps]
-    if key[:4] not in ("data", "netw", "fede"):
+    if key[:4] not in ("data", "netw", "fede", "trai"):
         location = ["network"]
     return line_of(node, location)

@@ -20,7 +20,10 @@ from protocol.vectors import Layout
 if TYPE_CHECKING:
     from torch import nn
 
-_FIX = "Set network.norm to group, or with public weights to frozen; in a module of your own write GroupNorm."
+_FIX = (
+    "With a MONAI network set network.norm to group, or with public weights to frozen; in a module of your own write "
+    "GroupNorm, and leave network.norm out."
+)
 
 
 def refuse_memory(network: nn.Module, input_shape: tuple[int, ...]) -> None:

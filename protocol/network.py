@@ -109,9 +109,10 @@ def check_network(network: nn.Module, input_shape: tuple[int, ...], n_classes: i
         with torch.no_grad():
             output = logits(network, torch.zeros(1, *input_shape))
     except Exception as error:
+        shapes = " Compare network.args with data.channels and the size that data.preprocessing produces."
+        advice = "" if isinstance(error, OSError | ImportError | NameError) else shapes  # those say nothing of sizes
         raise NetworkError(
-            f"the network cannot take a preprocessed image of shape {list(input_shape)}: {error}. "
-            "Compare network.args with data.channels and the size that data.preprocessing produces."
+            f"the network cannot take a preprocessed image of shape {list(input_shape)}: {error}.{advice}"
         ) from error
     finally:
         network.train(mode)

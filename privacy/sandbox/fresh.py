@@ -135,7 +135,7 @@ def _left(until: float) -> float:
 
 def _kind(error: BaseException) -> str:
     if isinstance(error, TimeoutError):
-        return "it took longer than it may."
+        return "it took longer than it may. Look for a loop without an end, or make the network smaller."
     if isinstance(error, EOFError | ConnectionError):
         return "its process ended: it used more memory or time than it may, was stopped by the system, or left by itself."
     return str(error)

@@ -33,7 +33,15 @@ def where(error: BaseException, file: str | None = None) -> str:
     """The kind and text of `error` and the module's line it came from, for its author: it may hold data of the images."""
     line = _last_line(error.__traceback__, file)
     at = f"{line[0]}, line {line[1]}: " if line else ""
-    return f"{at}{type(error).__name__}: {error}"
+    return f"{at}{type(error).__name__}: {error}{_advice(error)}"
+
+
+def _advice(error: BaseException) -> str:
+    if isinstance(error, ImportError):
+        return ". It may import Python's standard library, torch, monai and numpy, and no second file of your own."
+    if isinstance(error, OSError):
+        return ". It runs without files, network and other programs: what it needs stands in it, or comes in network.args."
+    return ""
 
 
 def _last_line(trace: TracebackType | None, file: str | None) -> tuple[str, int] | None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from protocol.plan.code import PREFIX, defined, named_in_code
 
 if TYPE_CHECKING:
     from protocol.plan.model import Plan
+
+_NAMED = 5  # at most so many names in a message
 
 
 def code_conflicts(plan: Plan) -> list[str]:
@@ -25,7 +28,7 @@ def code_conflicts(plan: Plan) -> list[str]:
     except ValueError as error:
         return [f"code.source: {error}"]
     lines = [
-        f"{key}: {plan.code.file} defines no {name.removeprefix(PREFIX)} at its top level"
+        f"{key}: {plan.code.file} defines no {name.removeprefix(PREFIX)} at its top level; {_own(names)}"
         for key, name in used.items()
         if name.removeprefix(PREFIX) not in names
     ]
@@ -41,3 +44,10 @@ def code_conflicts(plan: Plan) -> list[str]:
     if not private and plan.code.turns_per_step is not None:
         lines.append("code.turns_per_step: turns are taken under differential privacy only; leave it out")
     return lines
+
+
+def _own(names: Collection[str]) -> str:
+    if not names:
+        return "it defines no class or function"
+    shown = sorted(names)
+    return f"it defines {', '.join(shown[:_NAMED])}" + (f" and {len(shown) - _NAMED} more" if len(shown) > _NAMED else "")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import textwrap
 from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
@@ -106,6 +106,8 @@ def _example_of(field: FieldInfo) -> str:
     kind: Any = field.annotation
     while get_origin(kind) in (Annotated, Union, UnionType):
         kind = next(arg for arg in get_args(kind) if arg is not type(None))
+    if get_origin(kind) is Literal:
+        return str(get_args(kind)[0])
     if kind is Code:
         return '{"file": "my_network.py"}'
     return {int: "1", str: '"..."'}.get(kind, "1.0")

@@ -130,7 +130,9 @@ def _privacy(plan: Plan) -> Line:
 
 
 def _together(plan: Plan) -> Line:
-    return Line("With whom?", f"At least {plan.federation.quorum} hospitals must send their part, or a round does not count.")
+    least = plan.federation.quorum
+    hospitals = "one hospital" if least == 1 else f"{least} hospitals"
+    return Line("With whom?", f"At least {hospitals} must send their part, or a round does not count.")
 
 
 def _times(number: int) -> str:

@@ -14,8 +14,10 @@ from torch.nn import functional
 from fedward.cli.run import _warn_code
 from fedward.hospitals import policies_of
 from fedward.mocks import mock_settings
-from fedward.new_plan import MODULE
+from fedward.new_plan import MODULE, new_module, new_plan
+from fedward.rehearsal import rehearse
 from fedward.settings import Settings
+from protocol.errors import PlanError
 from protocol.plan import load_plan
 from tests.conftest import tiny_store
 from tests.fedward.test_cli import fedward
@@ -70,6 +72,37 @@ def test_the_author_sees_what_officers_are_told_to_look_at_twice(tmp_path: Path)
     assert "U+202E" in said
     assert "networks seldom need: os" in said
     assert "\u202e" not in said
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        (
+            "from torch import",
+            "import timm_of_nobody\nfrom torch import",
+            r"network.*timm_of_nobody.*standard library, torch, monai and numpy",
+        ),
+        ("return logits", "open('/etc/passwd')\n        return logits", r"line \d+: PermissionError.*without files"),
+        ("return logits", "return logits / 0 * 0", r"not finite\. Look for a division by zero"),
+        ("nn.GroupNorm(4, width)", "nn.BatchNorm2d(width)", r"BatchNorm2d.*in a module of your own write GroupNorm"),
+        ("return loss.mean()", "return loss", r"plan\.yaml:LOSS: training\.loss: .*one number"),
+    ],
+    ids=["package", "file", "finite", "batchnorm", "loss"],
+)
+def test_what_is_wrong_with_a_module_is_said_with_what_to_do(tmp_path: Path, old: str, new: str, says: str) -> None:
+    path = tmp_path / "plan.yaml"
+    path.write_text(new_plan(code=True).replace('name: "cross_entropy"', "name: code.own"))
+    loss = (
+        "\n\ndef own(logits: Tensor, labels: Tensor) -> Tensor:\n"
+        "    loss = logits.logsumexp(1) - logits[:, 0]\n    return loss.mean()\n"
+    )
+    text = new_module() + loss
+    assert text.count(old) == 1
+    (tmp_path / MODULE).write_text(text.replace(old, new))
+    line = next(n for n, line in enumerate(path.read_text().splitlines(), 1) if line == "  loss:")
+    with pytest.raises(PlanError, match=says.replace("LOSS", str(line))) as caught:
+        rehearse(load_plan(path), path)
+    assert ("Compare network.args" in str(caught.value)) is False
 
 
 @pytest.mark.parametrize("private", [True, False])

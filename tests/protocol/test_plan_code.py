@@ -69,7 +69,7 @@ def test_reading_a_plan_runs_nothing_of_its_module(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("module", "names", "says"),
     [
-        (MODULE, {"network": "code.Large"}, "defines no Large"),
+        (MODULE, {"network": "code.Large"}, "defines no Large at its top level; it defines Small, focal"),
         (MODULE, {"loss": "code.dice"}, "defines no dice"),
         ("class Small(:\n", {}, "line 1: not Python"),
         ("(" * 5000 + ")" * 5000, {}, "mine.py"),
