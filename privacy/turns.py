@@ -58,14 +58,15 @@ def coarse(n: int) -> int:
     return -(-n // grid) * grid
 
 
-def refuse_crowded(patients: int, rate: float, turns: int, key: str) -> None:
+def refuse_crowded(patients: int, rate: float, turns: int, key: str, always: int = 0) -> None:
     """Raises PrivacyError if more than `turns` of `patients`, each drawn with chance `rate`, are not as good as impossible.
 
-    `patients` are counted coarsely. `key` is the plan's, to be raised. The text holds no number of patients.
+    `always` more are drawn for certain. Both are counted coarsely. `key` is the plan's, to be raised. The text holds no number
+    of patients.
     """
     from scipy.stats import binom
 
-    if float(binom.sf(turns, coarse(patients), rate)) > NEGLIGIBLE:
+    if float(binom.sf(turns - coarse(always), coarse(patients), rate)) > NEGLIGIBLE:
         raise PrivacyError(
             f"{key}: {turns} turns may not be enough for this hospital's patients. Raise it; every turn takes its time, "
             "somebody's or not."

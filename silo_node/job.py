@@ -87,8 +87,7 @@ def open_job(name: str, plan: Plan, place: Place, gate: Gate) -> Job:
         declared_share(plan.federation, place.site)  # a hospital without a number of its own is in no mean
     guarantee = guarantee_of(plan) if isinstance(privacy, PatientPrivacy) else None
     gate.admit(plan, guarantee, name)
-    patients = len({sample.patient for sample in place.store.samples})
-    gate.admit_cohort(patients)
+    gate.admit_cohort(len({sample.patient for sample in place.store.samples}))
     gate.admit_images(plan, place.store, place.root / "cache")
     state = JobState(place.root, name)
     cohort = load_cohort(place.store, plan, place.root / "cache")
@@ -116,7 +115,7 @@ def open_job(name: str, plan: Plan, place: Place, gate: Gate) -> Job:
                 "network: the order of its parameters is not that of its tensors; mechanism distributed needs it."
             )
     if plan.code is not None:
-        refuse_without_room(plan.code, privacy, guarantee, cohort, patients)
+        refuse_without_room(plan, plan.code, privacy, guarantee, place.store.samples)
     trainer = PrivateTrainer(plan, privacy, guarantee, cohort, model)
     outbox = Outbox(state.folder / "outbox")
     return PrivateJob(plan, state, cohort, model, passage, secure, place.site, privacy, guarantee, trainer, outbox, gate)

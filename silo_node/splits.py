@@ -94,6 +94,14 @@ def _own_part(patient: str, images: Sequence[Sample], split: Split, seed: int) -
     return "train"
 
 
+def decided(images: Sequence[Sample], split: Split) -> str | None:
+    """The part that the hospital's own folds give a patient, whatever a plan's seed is; None where chance decides."""
+    try:
+        return _fold_of(images) if split.use_fold_column else None
+    except CohortError:
+        return None
+
+
 def _chance(patient: str, seed: int, purpose: str) -> float:
     """A number from 0 to 1 that belongs to this patient."""
     return int.from_bytes(_hash(patient, seed, purpose)[:8], "big") / 2**64

@@ -24,6 +24,7 @@ from silo_node.scoring import patient_by_patient
 from silo_node.training.cohort import Cohort, load_cohort
 from silo_node.training.model import SiloModel
 from silo_node.training.private import PrivateTrainer
+from silo_node.training.room import refuse_without_room
 from tests.conftest import PRIVATE, tiny_node, tiny_store
 from tests.privacy.coded.modules import ALLOWS_CODE, SAME, coded
 
@@ -222,6 +223,24 @@ def test_a_hospital_with_more_patients_than_turns_refuses_the_plan_before_any_tr
         place = Place("north", store, tmp_path / key / "job", "cpu", node._identity, ())
         with pytest.raises(PrivacyError, match=f"code.{key}"):
             open_job("job", plan, place, node._gate)
+
+
+def test_what_a_plan_leaves_of_the_patients_does_not_decide_whether_it_is_refused(tmp_path: Path) -> None:
+    """Else it could leave just as many as it has turns, and be told of one more."""
+    samples = tiny_store(tmp_path / "store", n=24).samples
+    told = set()
+    for turns in (4, 24):
+        for seed in range(12):
+            plan = coded(SAME, **{**ALL_DRAWN, "seed": seed, "code.turns_per_step": 24, "code.turns_per_score": turns})
+            assert plan.code is not None
+            assert isinstance(plan.privacy, PatientPrivacy)
+            try:
+                refuse_without_room(plan, plan.code, plan.privacy, guarantee_of(plan), samples)
+            except PrivacyError:
+                told.add(turns)
+            else:
+                told.add(-turns)
+    assert told == {4, -24}
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,6 @@ def coded(source: str, network: str | None = "Net", loss: str | None = None, **c
     own = {} if network is None else {"network": {"name": f"code.{network}", "args": copy.deepcopy(TINY["network"]["args"])}}
     if loss is not None:
         own["training.loss"] = {"name": f"code.{loss}"}
-    turns = {"turns_per_step": 16, "turns_per_score": 16} if "privacy" in changes else {}
+    turns = {"turns_per_step": 16, "turns_per_score": 24} if "privacy" in changes else {}
     module = {"file": "mine.py", "source": source, "sha256": digest_bytes(source.encode()), **turns}
     return tiny_plan(**{"code": module, **own, **changes})
