@@ -19,6 +19,7 @@ from evaluation.verify.findings import Findings
 from evaluation.verify.opened import Opened
 from protocol.errors import EvidenceError
 from protocol.evidence import bundle as names
+from protocol.messages import Description, PrivateDescription
 from protocol.vectors import Layout, load_tensors, vector_digest
 
 MODEL, PAGE = "model.safetensors", "report.html"
@@ -34,8 +35,11 @@ def check_beside(opened: Opened, findings: Findings, report: Path) -> None:
             _check_page(findings, report, page)
 
 
-def file_digest(path: Path) -> str:
-    """The digest of the vector in a model's file, as checkpoints and reports have it. Raises EvidenceError or MessageError."""
+def read_model(path: Path) -> tuple[str, Layout]:
+    """The digest of the vector in a model's file, as checkpoints have it, and which tensor lies where in it.
+
+    Raises EvidenceError or MessageError.
+    """
     tensors = load_tensors(path)
     with safe_open(path, framework="numpy") as opened:
         order = (opened.metadata() or {}).get("order", "")
@@ -43,13 +47,21 @@ def file_digest(path: Path) -> str:
         entries = tuple((name, tensors[name].shape) for name in msgspec.json.decode(order, type=list[str]))
     except (msgspec.DecodeError, KeyError) as error:
         raise EvidenceError(f"{path.name} does not say how its tensors are hashed: {error}.") from error
-    return vector_digest(Layout(entries).flatten(tensors))
+    layout = Layout(entries)
+    return vector_digest(layout.flatten(tensors)), layout
 
 
 def _check_model(opened: Opened, findings: Findings, path: Path) -> None:
-    found, signed = file_digest(path), opened.checkpoint.model
-    if found == signed:
+    (found, layout), signed = read_model(path), opened.checkpoint.model
+    layouts = _layouts(opened)
+    if found == signed and layouts - {layout.digest}:
+        text = f"{path.name} beside the report has the final model's values under other names. Do not use it."
+        findings.add("broken", "model", names.AGGREGATOR, text)
+    elif found == signed:
         findings.add("ok", "model", "", f"{path.name} beside the report is the final model, {signed[7:19]}")
+        if not layouts:
+            text = f"which tensor each value of {path.name} belongs to: the silos' descriptions, which say it, are not here"
+            findings.add("unchecked", "model", "", text)
     else:
         findings.add(
             "broken",
@@ -57,6 +69,13 @@ def _check_model(opened: Opened, findings: Findings, path: Path) -> None:
             names.AGGREGATOR,
             f"{path.name} beside the report is another model, {found[7:19]}, than the final {signed[7:19]}. Do not use it.",
         )
+
+
+def _layouts(opened: Opened) -> set[str]:
+    """Digests of the network's layout, as far as silos' descriptions are here: the vector's digest alone binds no names."""
+    described = opened.course.described.items()
+    said = [opened.release(silo, found) for silo, found in described if names.release_path(found) in opened.files]
+    return {one.layout_digest for one in said if isinstance(one, Description | PrivateDescription)}
 
 
 def _check_page(findings: Findings, report: Path, path: Path) -> None:

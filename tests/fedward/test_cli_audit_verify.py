@@ -106,6 +106,24 @@ def test_another_model_beside_the_report_exits_with_3(whole: Path) -> None:
     assert "model.safetensors beside the report is another model" in " ".join(done.stdout.split())
 
 
+def test_the_final_model_s_values_under_other_names_are_another_model(whole: Path) -> None:
+    path = whole / "model.safetensors"
+    with safe_open(path, framework="numpy") as opened:
+        metadata = opened.metadata()
+    tensors, order = load_tensors(path), json.loads(metadata["order"])
+    one, other = next(
+        (a, b)
+        for a in order
+        for b in order
+        if a < b and tensors[a].shape == tensors[b].shape and not np.array_equal(tensors[a], tensors[b])
+    )
+    swapped = [{one: other, other: one}.get(name, name) for name in order]  # the vector, and its digest, stay the same
+    save_tensors(path, {**tensors, one: tensors[other], other: tensors[one]}, {**metadata, "order": json.dumps(swapped)})
+    done = fedward("audit", "verify", whole / "evidence", "--keys", whole.parent / "keys.json")
+    assert done.returncode == 3, done.stdout
+    assert "the final model's values under other names" in " ".join(done.stdout.split())
+
+
 def test_without_the_restricted_files_it_says_what_was_not_checked(out: Path) -> None:
     shutil.rmtree(out / "evidence" / "restricted")
     done = fedward("audit", "verify", out / "evidence", "--keys", out.parent / "keys.json")
