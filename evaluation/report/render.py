@@ -104,8 +104,20 @@ def _failures(columns: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
             rounds.setdefault((reason, site), []).append(where)
     together: dict[tuple[str, str], list[str]] = {}
     for (reason, site), where_all in rounds.items():
-        together.setdefault((reason, ", ".join(where_all)), []).append(site)
+        together.setdefault((reason, _in_runs(where_all)), []).append(site)
     return [{"sites": sites, "reason": reason, "rounds": where} for (reason, where), sites in together.items()]
+
+
+def _in_runs(rounds: Sequence[str]) -> str:
+    """`1, 4 to 60, 62 (attempt 2)`: three or more that follow one another are said by the first and the last."""
+    runs: list[list[str]] = []
+    for one in rounds:
+        follows = runs and one.isdigit() and runs[-1][-1].isdigit() and int(one) == int(runs[-1][-1]) + 1
+        if follows:
+            runs[-1].append(one)
+        else:
+            runs.append([one])
+    return ", ".join(f"{run[0]} to {run[-1]}" if len(run) > 2 else ", ".join(run) for run in runs)
 
 
 def _rejected(columns: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
@@ -114,7 +126,7 @@ def _rejected(columns: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
     for one in columns:
         if (reason := one.get("rejected")) is not None:
             rounds.setdefault(reason, []).append(str(one["round"]))
-    return [{"reason": reason, "rounds": ", ".join(numbers)} for reason, numbers in rounds.items()]
+    return [{"reason": reason, "rounds": _in_runs(numbers)} for reason, numbers in rounds.items()]
 
 
 def _slow(columns: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

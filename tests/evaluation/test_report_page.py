@@ -214,6 +214,7 @@ def test_page_says_who_took_no_part_and_why():
     assert "took no part no patient of this cohort has the label 'finding'; see data.label" in text
     forest = next(value for tag, name, value in page.attributes if tag == "svg" and name == "aria-label")
     assert "c, federated took no part (no patient of this cohort" in forest
+    assert "scored at 2 of 3" in html  # beside the two figures of all hospitals
     assert "at 3 hospitals, 2 of which trained" in text_of(render_html(build_report(without_a_third(described=True))))
 
 
@@ -272,3 +273,16 @@ def test_the_page_says_how_personalised_models_were_made(evaluation: dict[str, s
     from evaluation.report.texts import how_personalised
 
     assert says in how_personalised({"plan": {"content": {"evaluation": evaluation}}})
+
+
+@pytest.mark.parametrize(
+    ("rounds", "says"),
+    [
+        (["4"], "4"),
+        (["1", "2"], "1, 2"),
+        (["1", "3", "4", "5", "7"], "1, 3 to 5, 7"),
+        (["1", "2", "2 (attempt 2)", "3", "4"], "1, 2, 2 (attempt 2), 3, 4"),
+    ],
+)
+def test_rounds_that_follow_one_another_are_said_by_the_first_and_the_last(rounds: list[str], says: str) -> None:
+    assert render._in_runs(rounds) == says

@@ -76,6 +76,7 @@ def test_a_policy_can_be_written_is_commented_and_its_mistakes_have_lines(tmp_pa
     assert fedward("silo", "policy", path).returncode == 0
     text = path.read_text()
     assert "allow_without_privacy: false" in text
+    assert "# approval: officers" in text  # left out, it is shown by a value it can have
     assert fedward("silo", "policy", path).returncode == 2
     for name in ("north", "south"):
         tiny_store(tmp_path / name, n=20)

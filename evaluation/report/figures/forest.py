@@ -88,7 +88,10 @@ def _blocks(report: dict[str, Any]) -> list[_Block]:
             _Block("All hospitals", _size(report["cohort"]), tuple(_Row(one["kind"], one["auroc"]) for one in overall["sums"]))
         ]
     rows = (_Row("pooled", overall["global"]["auroc"]), _Row("within", overall["stratified"]["auroc"]))
-    blocks = [_Block("All hospitals", _size(report["cohort"]), rows)]
+    scored, known = overall["global"]["n_sites"], len(report["sites"])
+    # One that left before the end has test images too, but none of its scores is in the two figures.
+    size = _size(report["cohort"]) if scored in (0, known) else f"scored at {scored} of {known}"
+    blocks = [_Block("All hospitals", size, rows)]
     for site in report["sites"]:
         models = [("federated", site["auroc"]), ("alone", site["alone"]), ("personalised", site["personalised"])]
         shown = tuple(_Row(kind, estimate) for kind, estimate in models if estimate is not None)
