@@ -21,9 +21,7 @@ def own_code(plan: _Plan) -> str | None:
     stood = " and the ".join(part for part, name in parts if named_in_code(name))
     n_lines = len(lines_of(code["source"]))
     private = (plan.get("privacy") or {}).get("mechanism", "none") != "none"
-    holds = (
-        " Epsilon holds whatever it computes, as far as the machine keeps its processes apart." if private else ""
-    )
+    holds = " Epsilon holds whatever it computes, as far as the machine keeps its processes apart." if private else ""
     return (
         f"The plan brought a program of its own for the {stood}: {code['file']}, {n_lines:,} line{'s' * (n_lines != 1)}, "
         f"{code['sha256']}. It ran apart, without network, files and keys; its whole text is part of the plan.{holds}"
