@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
 from protocol.errors import PolicyError
+from protocol.free_memory import available
 from protocol.plan import Plan
 from silo_node.cohort import CohortStore
 from silo_node.training.size import rounded_up, size_of
@@ -14,23 +14,6 @@ from silo_node.training.size import rounded_up, size_of
 _GB = 1e9
 _SHARE = 0.5
 """Of what is free when the job begins: training needs the rest."""
-_CGROUP = Path("/sys/fs/cgroup")
-
-
-def available() -> int:
-    """Bytes that this process could still take: of the machine, or of its container if that has less."""
-    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
-    except (OSError, StopIteration):
-        pass
-    try:
-        limit = int((_CGROUP / "memory.max").read_text(encoding="ascii"))
-        free = min(free, limit - int((_CGROUP / "memory.current").read_text(encoding="ascii")))
-    except (OSError, ValueError):  # no container, or one without a limit
-        pass
-    return max(0, free)
 
 
 def admit_images(plan: Plan, store: CohortStore, cache: Path, max_image_gb: float) -> None:

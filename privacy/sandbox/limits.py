@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, replace
-from pathlib import Path
+
+from protocol.free_memory import available
 
 MIB = 2**20
 _SHARE = 0.5
 """Of what is free: where a container runs out of memory the kernel may end all that is in it, the hospital's node as well."""
-_CGROUP = Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True)
@@ -30,19 +29,4 @@ class Limits:
 
 def fitting(limits: Limits) -> Limits:
     """`limits`, with no more memory than half of what this machine or its container has to give now."""
-    return replace(limits, memory_bytes=min(limits.memory_bytes, int(_SHARE * _free())))
-
-
-def _free() -> int:
-    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
-    except (OSError, StopIteration):
-        pass
-    try:
-        limit = int((_CGROUP / "memory.max").read_text(encoding="ascii"))
-        free = min(free, limit - int((_CGROUP / "memory.current").read_text(encoding="ascii")))
-    except (OSError, ValueError):  # no container, or one without a limit
-        pass
-    return max(0, free)
+    return replace(limits, memory_bytes=min(limits.memory_bytes, int(_SHARE * available())))

@@ -9,6 +9,7 @@ import pytest
 
 from privacy.sandbox import Limits, Sandbox, limits
 from privacy.sandbox.limits import MIB, fitting
+from protocol import free_memory
 from protocol.errors import CodeError
 from tests.privacy.sandbox.conftest import TASKS
 
@@ -16,7 +17,7 @@ from tests.privacy.sandbox.conftest import TASKS
 def test_a_fork_gets_half_of_what_its_container_has_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "memory.max").write_text(f"{1000 * MIB}\n")
     (tmp_path / "memory.current").write_text(f"{600 * MIB}\n")
-    monkeypatch.setattr(limits, "_CGROUP", tmp_path)
+    monkeypatch.setattr(free_memory, "_CGROUP", tmp_path)
     assert fitting(Limits()).memory_bytes == 200 * MIB
     assert fitting(Limits(memory_bytes=10 * MIB)).memory_bytes == 10 * MIB
     (tmp_path / "memory.max").write_text("max\n")
@@ -26,7 +27,7 @@ def test_a_fork_gets_half_of_what_its_container_has_left(tmp_path: Path, monkeyp
 
 
 def test_that_is_what_a_module_finds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "_free", lambda: 400 * MIB)
+    monkeypatch.setattr(limits, "available", lambda: 400 * MIB)
     source = "def attack(state, given, arrays):\n    return {'got': len(bytearray(given))}, {}\n"
     with Sandbox(TASKS, Limits(), tell=True) as box:
         with box.fresh() as fork:
