@@ -94,6 +94,11 @@ class Policy(Part):
         if objections:
             raise PolicyError("\n".join(objections))
 
+    def admit_code(self, plan: Plan) -> None:
+        """Raises PolicyError if the plan brings a program and this hospital runs none."""
+        if objections := self._code_objections(plan):
+            raise PolicyError(objections[0])
+
     def _code_objections(self, plan: Plan) -> list[str]:
         if plan.code is None or self.custom_code == "approved":
             return []

@@ -32,7 +32,9 @@ def check_agreement(opened: Opened, findings: Findings) -> None:
                 text = "it was never given the final model to score, so it cannot say which one it is."
                 findings.add("unchecked", "models", site, text)
     silos = f"{len(opened.receipts)} of {len(checkpoint.roster)} silos"
-    text = f"{len(checkpoint.rounds)} rounds: {silos} were given the same models, final model {checkpoint.model[7:19]}"
+    text = (
+        f"{len(checkpoint.rounds)} rounds: {silos} were given no other models than these, final model {checkpoint.model[7:19]}"
+    )
     findings.counted("models", text, before)
 
 

@@ -104,10 +104,20 @@ def _check(
 
 def _code_facts(plan: Plan, code: Code) -> dict[str, Any]:
     """What the plan brings to be run, and what a data officer will be told to look at twice."""
+    from privacy.coded.build import SHORTEST_TURN
+    from privacy.guarantee import steps_per_round
+    from privacy.turns import turns_per_step
     from protocol.plan.about_code import about, stands_for
+    from protocol.plan.privacy import PatientPrivacy
     from silo_node.governance.program import read_program
 
     facts: dict[str, Any] = {"code": f"{about(code)}, for {stands_for(plan)}", "code_digest": code.sha256}
+    if isinstance(plan.privacy, PatientPrivacy):
+        a_round, a_score = turns_per_step(code, plan.privacy) * steps_per_round(plan), code.turns_per_score
+        facts["turns"] = (
+            f"{a_round} a round and {a_score} a scoring, whoever is drawn: at least {a_round * SHORTEST_TURN:.0f} and "
+            f"{a_score * SHORTEST_TURN:.0f} s at each hospital"
+        )
     warnings = read_program(code).warnings
     return facts | ({_TOLD: list(warnings)} if warnings else {})
 

@@ -28,7 +28,8 @@ from protocol.plan.privacy import PatientPrivacy
 from protocol.vectors import Layout
 
 _TURN = 3.0  # times what a blank patient took: a machine may be busier later
-_SHORTEST_TURN = 0.1  # seconds
+SHORTEST_TURN = 0.1
+"""Seconds; a turn is longer where a blank patient takes longer."""
 _UNFIT = "network: the plan's own network does not fit this hospital's images or the plan; `fedward plan check` says why."
 
 
@@ -179,4 +180,4 @@ def _turn(plan: Plan, input_shape: tuple[int, ...], built: Built, forks: Forks) 
             took = time.monotonic() - start
     finally:
         forks.turn = before
-    return max(_SHORTEST_TURN, _TURN * took)
+    return max(SHORTEST_TURN, _TURN * took)

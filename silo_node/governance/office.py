@@ -92,7 +92,8 @@ class Office:
     ) -> Standing:
         """Sign and keep a decision. `code`: of a plan with a program of its own, the digest of the program that was read.
 
-        Raises ApprovalError if `identity` is not that of the officer the policy names, or the program is not that of `code`.
+        Raises ApprovalError if `identity` is not that of the officer the policy names, or it is not the program of `code`, and
+        PolicyError to approve a program where the policy lets none run.
         """
         known = self._policy.officers.get(officer)
         if known is None or known != identity.public_key.hex():
@@ -100,6 +101,7 @@ class Office:
                 f"{officer} with this key is no data officer of this hospital; `officers` in its policy file names them."
             )
         if verdict == "approve":
+            self._policy.admit_code(request.handed_over.plan)  # the node would refuse every round of what was approved
             require_read(request.handed_over.plan, code)
         at = self._now().replace(microsecond=0)
         expires = at + timedelta(days=self._policy.approval_days) if verdict == "approve" else None

@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("syft_rds")
 
 from fedward.cli import silo_governance
-from protocol.errors import ApprovalError
+from protocol.errors import ApprovalError, PolicyError
 from protocol.governance.submission import pack
 from protocol.identity import Identity
 from protocol.plan import Plan
@@ -72,6 +72,18 @@ def test_a_program_is_shown_whole_and_approved_by_its_own_digest_only(
         assert story.office.approvals.standing(plan.digest).status == "pending"
     silo_governance.approve(plan.digest, "ann", key=key, code=typed)
     assert story.office.approvals.standing(plan.digest).status == "approved"
+
+
+def test_where_the_policy_runs_no_programs_none_is_approved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = coded_plan()
+    story, key = opened_with(tmp_path, monkeypatch, plan), tmp_path / "ann.key"
+    story.policy = story.policy.model_copy(update={"custom_code": "refused"})
+    monkeypatch.setattr(silo_governance, "open_office", lambda _: silo_governance.Opened(story.office, story.keys["north"]))
+    with pytest.raises(PolicyError, match="custom_code: approved"):
+        silo_governance.approve(plan.digest, "ann", key=key, code=program_of(plan))
+    assert story.office.approvals.standing(plan.digest).status == "pending"
+    silo_governance.reject(plan.digest, "ann", reason="not here", key=key)
+    assert story.office.approvals.standing(plan.digest).status == "rejected"
 
 
 def test_rejecting_a_program_asks_for_no_digest_and_a_plan_without_one_takes_none(

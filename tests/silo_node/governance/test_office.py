@@ -44,6 +44,7 @@ class Story:
             officers={name: self.keys[name].public_key.hex() for name in ("ann", "bob")},
             officers_needed=needed,
             researchers={"alice": self.keys["alice"].public_key.hex()},
+            custom_code="approved",
         )
 
     @property
