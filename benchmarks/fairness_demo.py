@@ -26,12 +26,13 @@ from protocol.plan import Plan
 
 # Noise grows with the families a patient votes in, so: hospitals and sexes, one threshold, most of what a hospital allows.
 AUDIT = {"attributes": ["sex"], "epsilon": 5.9, "decision_thresholds": [0.5]}
+EPSILONS = (3.0, 5.9, 10.0)
 DRAWS = 20  # audits of one trained model, each with votes and noise of its own
 Found = dict[str, Any]
 
 
 def measure(root: Path, seeds: Iterable[int], console: Console) -> Found:
-    """For each seed and each twin: the share of audits that fail, and what they name."""
+    """For each seed, each twin and each epsilon of the audit: the share of audits that fail, and what they name."""
     torch.set_num_threads(1)
     logging.disable(logging.CRITICAL)
     warnings.simplefilter("ignore")
@@ -44,8 +45,11 @@ def measure(root: Path, seeds: Iterable[int], console: Console) -> Found:
                 stores = make_stores(folder / "stores", seed, planted=planted)
                 model = train(plan, stores, folder / "out")
                 rows = test_rows(plan, stores, model)
-                reports = [audit(plan, rows, draw) for draw in range(DRAWS)]
-            found["runs"].append({"seed": seed, "planted": planted, **summary(reports)})
+                for epsilon in EPSILONS:
+                    asked = plan.evaluation.audit.model_copy(update={"epsilon": epsilon}) if plan.evaluation.audit else None
+                    paid = plan.model_copy(update={"evaluation": plan.evaluation.model_copy(update={"audit": asked})})
+                    reports = [audit(paid, rows, draw) for draw in range(DRAWS)]
+                    found["runs"].append({"seed": seed, "epsilon": epsilon, "planted": planted, **summary(reports)})
     return found
 
 
@@ -135,12 +139,18 @@ def summary(reports: list[tuple[Row, ...]]) -> Found:
 def show(found: Found, console: Console) -> None:
     """One line a seed and twin."""
     table = Table(title=f"The demo under its own privacy, {DRAWS} audits of each model: share that fail, in %")
-    for column in ("seed", "bias", "fail", "p_holm <= 0.05", "called", "worst group"):
+    for column in ("seed", "audit.epsilon", "bias", "fail", "p_holm <= 0.05", "called", "worst group"):
         table.add_column(column)
     for run in found["runs"]:
         called = ", ".join(f"{name} {100 * share:.0f}" for name, share in run["called"].items())
         share, differs = f"{100 * run['fail']:.0f}", f"{100 * run['differs']:.0f}"
         table.add_row(
-            str(run["seed"]), "planted" if run["planted"] else "none", share, differs, called, ", ".join(run["worst"])
+            str(run["seed"]),
+            f"{run['epsilon']:g}",
+            "planted" if run["planted"] else "none",
+            share,
+            differs,
+            called,
+            ", ".join(run["worst"]),
         )
     console.print(table)
