@@ -19,6 +19,7 @@ from protocol.plan import Plan
 from silo_node.cohort import CohortStore, StoreWriter
 from silo_node.governance.approvals import ApprovedLocally
 from silo_node.policy import Policy
+from tests.order import dealt
 
 if TYPE_CHECKING:
     from silo_node.node import SiloNode  # and with it torch and MONAI: four seconds before the first worker of xdist starts
@@ -37,13 +38,14 @@ os.environ["FEDWARD_HOME"] = tempfile.mkdtemp(prefix="fedward-tests-")
 
 @pytest.hookimpl(trylast=True)  # after those that mark
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest tests first, so that no worker is left alone with one of them at the end: `slow(30)` takes half a minute."""
+    """The longest tests first, at every worker: `slow(30)` takes half a minute, `slow` some ten seconds."""
 
     def seconds(item: pytest.Item) -> float:
         mark = item.get_closest_marker("slow")
         return 0.0 if mark is None else float(*mark.args or (10.0,))
 
-    items.sort(key=seconds, reverse=True)
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    items[:] = dealt(items, seconds, lambda item: item.nodeid.partition("::")[0], workers)
 
 
 @pytest.fixture(scope="session", autouse=True)

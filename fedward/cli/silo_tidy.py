@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from silo_node.service.tidy import Leftover
+    from protocol.service_leftovers import Leftover
 
 
 def tidy(

@@ -15,6 +15,7 @@ from protocol.governance.pysyft.share import Share
 from protocol.governance.reports import get_report
 from protocol.governance.standing import Officers, Standing
 from protocol.identity import Identity
+from protocol.service_leftovers import Leftover
 from silo_node.governance.approvals import ApprovedByOfficers
 from silo_node.governance.difference import Change, difference
 from silo_node.governance.exchange import Exchange
@@ -23,7 +24,6 @@ from silo_node.governance.program import require_read
 from silo_node.governance.requests import Request, RequestBook
 from silo_node.governance.tidy import old_messages, old_rejections
 from silo_node.policy import Policy
-from silo_node.service.tidy import Leftover
 
 if TYPE_CHECKING:
     from protocol.governance.pysyft.plane import Plane

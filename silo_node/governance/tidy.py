@@ -10,9 +10,9 @@ from collections.abc import Iterator
 
 from protocol.governance.decisions import Decision, moment
 from protocol.governance.pysyft.share import Share
+from protocol.service_leftovers import Leftover
 from silo_node.governance.approvals import ApprovedByOfficers
 from silo_node.governance.requests import RequestBook
-from silo_node.service.tidy import Leftover
 
 _DAY_S = 86_400.0
 

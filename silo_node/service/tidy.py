@@ -10,32 +10,16 @@ inbox's memory, keys, receipts, the ledger; nothing outside `state` is looked at
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 from protocol.errors import InputError
+from protocol.service_leftovers import Leftover
 from silo_node.state import TIDIED
 
 LEAST_DAYS = 1.0
 _DAY_S = 86_400.0
 _OF_A_JOB = ("*.safetensors", "*.safetensors.partial", "outbox/*.release", "outbox/*.partial")
 """An answer that was kept is in the ledger: without it, it can only be refused, never drawn anew."""
-
-
-@dataclass(frozen=True, slots=True)
-class Leftover:
-    """A job's folder or a cache that was not touched for `days`, and the files of it that can go."""
-
-    name: str
-    days: float
-    files: tuple[Path, ...]
-    mark: Path | None
-    """Where a job is marked; None for a cache."""
-
-    @property
-    def size(self) -> int:
-        """Bytes."""
-        return sum(path.stat().st_size for path in self.files if path.exists())
 
 
 def leftovers(state: Path, older_than_days: float, now: float | None = None) -> list[Leftover]:

@@ -67,7 +67,7 @@ def ended(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     return report
 
 
-@pytest.mark.slow
+@pytest.mark.slow(60)
 def test_three_hospitals_train_a_module_and_a_run_that_was_killed_resumes_to_the_same_model(
     silos: list[str], tmp_path: Path
 ) -> None:
@@ -93,12 +93,13 @@ def test_three_hospitals_train_a_module_and_a_run_that_was_killed_resumes_to_the
     assert digests[0] == digests[1]
 
 
-@pytest.mark.slow
+@pytest.mark.slow(60)
 def test_three_hospitals_train_a_module_under_privacy_in_masked_sums(silos: list[str], tmp_path: Path) -> None:
     """With turns of equal length, as in earnest."""
     changes = {"rounds": 2, "weighting": "uniform", "quorum": 3}
     plan = {
         **OWN,
+        "code": {"file": "mine.py", "turns_per_score": 32},
         "federation": {**TINY["federation"], **changes},
         "training": {**OWN["training"], "local_steps": 1},
         "privacy": {**PRIVATE["privacy"], "secure_aggregation": True},

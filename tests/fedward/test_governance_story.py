@@ -99,7 +99,7 @@ class Story:
             time.sleep(1.0)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(140)
 def test_a_plan_runs_where_officers_approved_it_and_nowhere_else(make_store: MakeStore, tmp_path: Path) -> None:
     stores = {name: make_store(name, seed=number).path for number, name in enumerate(NAMES)}
     plan = tiny_plan(**{"federation.rounds": 400, "evaluation.alone": False, "evaluation.every": 400, "federation.quorum": 2})
